@@ -1,0 +1,86 @@
+"""The ``aubench`` command; sub-commands are imported when they are called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from aubench import __version__
+from aubench.errors import AubenchError, suggest
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("aubench.cli.run:run", "Generate, measure and score a model on a protocol."),
+    "report": ("aubench.cli.report:report", "Print the records of the leaderboards."),
+    "models": ("aubench.cli.models:models", "List the registered generators."),
+    "protocols": ("aubench.cli.protocols:protocols", "List the protocols."),
+    "protocol": ("aubench.cli.protocols:protocol", "Show or verify one protocol."),
+    "describe": ("aubench.cli.describe:describe", "Put a set of AUs into words."),
+    "data": ("aubench.cli.data:data", "Build or look at the synthetic faces."),
+    "weights": ("aubench.cli.weights:weights", "List, fetch, verify or add external weights."),
+    "train-text-au": (
+        "aubench.cli.train_text_au:train_text_au",
+        "Train the classifier of AUs from text.",
+    ),
+    "train-au-detector": (
+        "aubench.cli.train_au_detector:train_au_detector",
+        "Train a detector of AUs from images.",
+    ),
+}
+"""Name, where the click command lives, and its line of help (shown without importing it)."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is called, so that ``--help`` stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the command names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name][0].split(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve a command, with a suggestion for a misspelt one."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise AubenchError(
+                f"unknown command '{args[0]}'{suggest(args[0], COMMANDS)}", "see `aubench --help`"
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="aubench")
+def cli() -> None:
+    """Benchmark generators that turn facial Action Units into faces."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; bad input ends with one line and exit code 2."""
+    try:
+        result: Any = cli.main(args=args, prog_name="aubench", standalone_mode=False)
+    except AubenchError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        click.echo(f"error: {error.format_message()}", err=True)
+        sys.exit(2)
+    except click.Abort:
+        click.echo("interrupted; the same command resumes", err=True)
+        sys.exit(130)
+    sys.exit(result if isinstance(result, int) else 0)

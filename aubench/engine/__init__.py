@@ -1,0 +1,1 @@
+"""Running a generator on a protocol."""

@@ -1,0 +1,32 @@
+"""Errors a user can mend: one line that says what is wrong, one hint that says what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AubenchError(Exception):
+    """Bad input or a missing prerequisite; the command line prints it in one line.
+
+    Args:
+        message: names the file, row or option at fault.
+        hint: the remedy, where there is one.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        line = self.message if self.hint is None else f"{self.message}; {self.hint}"
+        return " ".join(line.split())
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the nearest known name, else an empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean '{near[0]}'?)" if near else ""

@@ -1,0 +1,76 @@
+"""Where files live and how they are written: under a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aubench.errors import AubenchError
+
+
+def home() -> Path:
+    """Return the cache folder: ``AUBENCH_HOME``, else ``~/.cache/aubench``."""
+    return Path(os.environ.get("AUBENCH_HOME") or Path.home() / ".cache" / "aubench")
+
+
+def shipped(name: str) -> Path:
+    """Return a folder shipped beside the code, ``protocols`` or ``leaderboards``.
+
+    An installed wheel carries it inside the package; a source tree has it at the top.
+    """
+    package = Path(__file__).resolve().parent
+    inside = package / "_shipped" / name
+    return inside if inside.is_dir() else package.parent / name
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that replaces it when the block succeeds.
+
+    Raises:
+        AubenchError: the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise AubenchError(f"no space left to write {path}", "free some disk") from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR):
+            raise AubenchError(f"cannot write {path}", "choose a writable folder") from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Return the hexadecimal sha256 of ``data``."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the hexadecimal sha256 of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,124 @@
+"""The plug-in contract: what a generator declares, is given, and returns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+INPUTS = frozenset({"text", "au", "reference"})
+"""What a generator may ask to be conditioned on."""
+
+
+@dataclass(frozen=True)
+class GeneratorInfo:
+    """What a generator says of itself; printed by ``aubench models`` and kept in every record.
+
+    Attributes:
+        name: the entry-point name.
+        inputs: subset of ``{"text", "au", "reference"}``.
+        size: side of the square images it returns, in pixels.
+        training: how it was trained, in a few words; "none" for controls.
+        trained_on: data sets and splits seen in training.
+        metrics_in_training: networks used as a loss or in selection that a metric also uses;
+            tables mark these scores with a dagger.
+        licence: SPDX identifier of code and weights.
+        citation: short reference.
+        control: a yardstick, not a competitor; may look at targets.
+        summary: one line.
+    """
+
+    name: str
+    inputs: frozenset[str]
+    size: int
+    training: str
+    trained_on: tuple[str, ...]
+    metrics_in_training: tuple[str, ...]
+    licence: str
+    citation: str
+    control: bool = False
+    summary: str = ""
+
+    def __post_init__(self) -> None:
+        unknown = set(self.inputs) - INPUTS
+        if unknown:
+            raise ValueError(f"{self.name}: unknown inputs {sorted(unknown)}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One image to generate.
+
+    Attributes:
+        sample_id: identifies the sample in its protocol.
+        text: AU description, empty if the generator does not read text.
+        aus: uint8 [12], 0/1 in the order of ``aubench.facs.AUS``.
+        intensities: float32 [12] in 0..5, or None where unknown.
+        reference: uint8 [H, W, 3] RGB neutral face of the subject, or None.
+        seed: derived from sample id and protocol seed alone.
+        size: side in pixels of the image wanted.
+    """
+
+    sample_id: str
+    text: str
+    aus: npt.NDArray[np.uint8]
+    intensities: npt.NDArray[np.float32] | None
+    reference: npt.NDArray[np.uint8] | None
+    seed: int
+    size: int
+
+
+@dataclass(frozen=True)
+class WeightSource:
+    """Where weights come from: a path the user gave, or None for the plug-in's own."""
+
+    path: Path | None = None
+
+    @property
+    def is_default(self) -> bool:
+        """Whether the plug-in's own weights are meant."""
+        return self.path is None
+
+
+class Generator(ABC):
+    """Base class of every generator; subclass it and register it by entry point."""
+
+    info: ClassVar[GeneratorInfo]
+
+    @classmethod
+    @abstractmethod
+    def load(cls, weights: WeightSource, *, device: str, dtype: str, **options: Any) -> Self:
+        """Return a ready generator.
+
+        Args:
+            weights: the user's weights or the plug-in's own.
+            device: torch device string.
+            dtype: ``"float32"`` or another torch dtype name.
+            options: plug-in options; a control also gets ``samples`` and ``images``.
+
+        Raises:
+            AubenchError: weights are missing, foreign or damaged.
+        """
+
+    @abstractmethod
+    def generate(self, batch: Sequence[Request]) -> npt.NDArray[np.uint8]:
+        """Return uint8 [B, H, W, 3] RGB, one image a request, in the order of the requests.
+
+        The image of a request must depend on that request alone, not on its batch.
+        """
+
+    @classmethod
+    def available(cls) -> str | None:
+        """Return None if the generator can run here, else the reason why not."""
+        return None
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """Digest of the weights in use, or None for a generator that has none."""
+        return None
