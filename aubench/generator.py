@@ -86,6 +86,20 @@ class WeightSource:
         return self.path is None
 
 
+class SampleFailure(Exception):
+    """Raised by a generator that cannot make one sample; it is counted and scored as failed.
+
+    Args:
+        sample_id: the sample it gives up on; the rest of the batch is asked for again.
+        reason: one line, kept in the ledger.
+    """
+
+    def __init__(self, sample_id: str, reason: str) -> None:
+        super().__init__(f"{sample_id}: {reason}")
+        self.sample_id = sample_id
+        self.reason = reason
+
+
 class Generator(ABC):
     """Base class of every generator; subclass it and register it by entry point."""
 

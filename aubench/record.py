@@ -1,0 +1,128 @@
+"""The record of a run: scores with everything that makes them comparable."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from aubench.errors import AubenchError
+from aubench.files import write_text
+
+SCHEMA = 1
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProtocolInfo(_Model):
+    """The protocol a run followed; ``sha256`` covers its definition and its samples."""
+
+    name: str
+    version: str
+    sha256: str
+    dataset: str
+    dataset_fingerprint: str
+    size: int
+
+
+class ModelInfo(_Model):
+    """The generator; ``metrics_in_training`` are networks it has seen that also score it."""
+
+    name: str
+    package: str
+    package_version: str
+    inputs: list[str]
+    training: str
+    trained_on: list[str]
+    metrics_in_training: list[str]
+    licence: str
+    citation: str
+    control: bool
+    weights_sha256: str | None
+
+
+class ScoreRow(_Model):
+    """One number. ``id`` says how it was measured; rows of different ids never share a column."""
+
+    metric: str
+    id: str
+    value: float | None
+    ci: tuple[float, float] | None = None
+    n: int
+    higher_is_better: bool
+    informative: bool = True
+    note: str = ""
+
+
+class Counts(_Model):
+    """Samples asked for, generated and failed; a failure is scored as one, never dropped."""
+
+    asked: int
+    generated: int
+    failed: int
+    limited: bool
+
+
+class Provenance(_Model):
+    """Seeds, versions and networks behind the scores, and what the machine was."""
+
+    seed: int
+    aubench: str
+    revision: str | None
+    python: str
+    packages: dict[str, str]
+    hardware: str
+    device: str
+    networks: dict[str, str]
+    images_sha256: str
+    target_source: str
+    command: str
+
+
+class Record(_Model):
+    """The result of one run of one model on one protocol."""
+
+    schema_version: int = SCHEMA
+    protocol: ProtocolInfo
+    model: ModelInfo
+    counts: Counts
+    scores: list[ScoreRow]
+    subsets: dict[str, list[ScoreRow]] = {}
+    provenance: Provenance
+    seconds: dict[str, float]
+    created: str
+
+    def score(self, metric: str) -> ScoreRow | None:
+        """Return the row of a metric, None where it was not measured."""
+        return next((row for row in self.scores if row.metric == metric), None)
+
+    def content(self) -> dict[str, Any]:
+        """Return what two runs of the same thing must agree on: all but times and command."""
+        data = self.model_dump(mode="json", exclude={"seconds", "created"})
+        data["provenance"].pop("command")
+        return data
+
+    def write(self, path: Path) -> None:
+        """Write JSON atomically."""
+        write_text(path, self.model_dump_json(indent=1) + "\n")
+
+
+def read_record(path: Path) -> Record:
+    """Read and validate a record.
+
+    Raises:
+        AubenchError: the file is missing, not JSON, or not a record.
+    """
+    try:
+        return Record.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise AubenchError(f"cannot read record {path}: {error.strerror}") from error
+    except (ValueError, ValidationError) as error:
+        first = str(error).splitlines()[0] if not isinstance(error, ValidationError) else (
+            ".".join(map(str, error.errors()[0]["loc"])) + ": " + error.errors()[0]["msg"]
+        )
+        raise AubenchError(f"{path} is not a record ({first})", "run the model again") from error
