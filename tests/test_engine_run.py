@@ -1,0 +1,170 @@
+"""Runs as a whole: what a plug-in gets wrong, what a kill leaves, what a record holds."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from aubench.record import read_record
+from PIL import Image
+
+LIMIT = 12
+WORDS = ("run", "--model", "stranger", "--protocol", "unseen", "--limit", LIMIT, "--metrics")
+CHEAP = (*WORDS, "kid", "--batch-size", 4)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(stranger_site, tmp_path_factory):
+    """The record of a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    _start(stranger_site, folder).wait(600)
+    return read_record(folder / "run" / "record.json")
+
+
+def _start(site, folder, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-c", "from aubench.cli.main import main; main()", *map(str, CHEAP),
+         "--out", "run"],
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(site), **environment},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("fault", "expected"), [
+    ("shape", "shape (64, 128, 3)"),
+    ("dtype", "dtype int32"),
+    ("count", "(3, 128, 128, 3) for 4 requests"),
+    ("nan", "NaN or Inf for sample"),
+    ("list", "returned list"),
+    ("raise", "raised ValueError"),
+    ("load", "failed to load: RuntimeError"),
+])  # fmt: skip
+def test_a_misbehaving_plugin_is_named_and_the_run_resumes(aubench, tmp_path, fault, expected):
+    done = aubench(*CHEAP, "--out", "run", check=2, STRANGER_FAULT=fault)
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("error: model 'stranger'") and expected in line
+    assert not (tmp_path / "run" / "record.json").exists()
+    aubench(*CHEAP, "--out", "run", check=0)
+    assert read_record(tmp_path / "run" / "record.json").counts.generated == LIMIT
+
+
+def test_a_failed_sample_is_counted_and_scored(aubench, tmp_path):
+    aubench(*WORDS, "kid,aaad,au", "--out", "run", check=0, STRANGER_FAULT="sample")
+    record = read_record(tmp_path / "run" / "record.json")
+    assert record.counts.failed >= 1
+    assert record.counts.generated + record.counts.failed == record.counts.asked == LIMIT
+    assert record.score("kid").n == record.counts.generated
+    assert record.score("cosine").n == LIMIT
+    whole = aubench(*WORDS, "aaad", "--out", "whole", check=0)
+    assert whole.returncode == 0
+    full = read_record(tmp_path / "whole" / "record.json")
+    assert record.score("cosine").value < full.score("cosine").value
+
+
+def test_randomness_is_found_out(aubench):
+    done = aubench(*CHEAP, "--out", "run", "--check-determinism", check=2, STRANGER_FAULT="random")
+    assert "not deterministic" in done.stderr
+    aubench(*CHEAP, "--out", "other", "--check-determinism", check=0)
+
+
+def test_damaged_images_are_made_again(aubench, tmp_path, undisturbed):
+    aubench(*CHEAP, "--out", "run", check=0)
+    images = sorted((tmp_path / "run" / "images").iterdir())
+    images[0].write_bytes(images[0].read_bytes()[:200])
+    Image.fromarray(np.zeros((128, 128, 3), np.uint8)).save(images[1])
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(images[2])
+    images[3].write_text("not a picture")
+    images[4].unlink()
+    aubench(*CHEAP, "--out", "run", check=0)
+    assert read_record(tmp_path / "run" / "record.json").content() == undisturbed.content()
+
+
+def test_another_runs_folder_is_refused(aubench, tmp_path):
+    aubench(*CHEAP, "--out", "run", check=0)
+    done = aubench(*CHEAP, "--out", "run", "--seed", 5, check=2)
+    assert "seed" in done.stderr and "--fresh" in done.stderr
+    aubench(*CHEAP, "--out", "run", "--seed", 5, "--fresh", check=0)
+    (tmp_path / "holiday").mkdir()
+    (tmp_path / "holiday" / "photo.txt").write_text("mine")
+    aubench(*CHEAP, "--out", "holiday", "--fresh", check=2)
+    assert (tmp_path / "holiday" / "photo.txt").read_text() == "mine"
+
+
+def test_record_says_what_makes_numbers_comparable(undisturbed):
+    row = undisturbed.score("kid")
+    assert row.id.startswith("kid|efficientnet-lite0|clean|") and f"n={LIMIT}" in row.id
+    assert undisturbed.counts.limited
+    assert undisturbed.provenance.packages["torch"]
+    assert len(undisturbed.protocol.sha256) == 64
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_points_change_nothing(stranger_site, tmp_path, undisturbed):
+    rng = random.Random(7)
+    kills = 0
+    for _ in range(10):
+        process = _start(stranger_site, tmp_path, STRANGER_SLEEP="0.15")
+        try:
+            process.wait(rng.uniform(1.0, 9.0))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+    assert kills >= 3
+    final = _start(stranger_site, tmp_path)
+    assert final.wait(600) == 0, final.stderr.read()
+    assert read_record(tmp_path / "run" / "record.json").content() == undisturbed.content()
+    assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
+def test_ledger_survives_a_line_cut_short(tmp_path):
+    from aubench.engine.folder import RunFolder
+
+    folder = RunFolder(tmp_path / "run")
+    folder.open({"a": 1}, fresh=False)
+    images = np.random.default_rng(0).integers(0, 255, (2, 8, 8, 3)).astype(np.uint8)
+    folder.add(["one", "two"], images)
+    with folder.ledger.open("a") as stream:
+        stream.write('{"id": "three", "sha2')
+    again = RunFolder(tmp_path / "run")
+    again.open({"a": 1}, fresh=False)
+    assert again.intact("one") and again.intact("two") and not again.intact("three")
+    again.add(["three"], images[:1])
+    last = RunFolder(tmp_path / "run")
+    last.open({"a": 1}, fresh=False)
+    assert last.intact("three") and set(last.digests) == {"one", "two", "three"}
+
+
+def test_full_disk_is_one_line(tmp_path, monkeypatch):
+    import errno
+
+    from aubench.engine import folder as module
+    from aubench.errors import AubenchError
+
+    run = module.RunFolder(tmp_path / "run")
+    run.open({"a": 1}, fresh=False)
+
+    def full(self, *args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(AubenchError, match="no space left"):
+        run.add(["one"], np.zeros((1, 8, 8, 3), np.uint8))
+    assert not list((tmp_path / "run").rglob("*.png")) and not run.digests
+
+
+def test_limited_runs_stay_off_the_leaderboards(aubench, tmp_path, undisturbed):
+    path = tmp_path / "record.json"
+    undisturbed.write(path)
+    done = aubench("report", "--add", path, "--leaderboards", tmp_path / "boards", check=2)
+    assert "--limit" in done.stderr
+    data = json.loads(path.read_text())
+    data["counts"]["limited"] = False
+    path.write_text(json.dumps(data))
+    text = aubench("report", "--add", path, "--leaderboards", tmp_path / "boards", check=0).stdout
+    assert "stranger" in text and "KID" in text
