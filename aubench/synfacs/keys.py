@@ -1,0 +1,81 @@
+"""Names of synfacs subjects and images: ``S321/1234/6=3.2+12=4.1``, ``S321/1234/neutral``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aubench.errors import AubenchError
+from aubench.facs import AUS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+SUBJECTS = 400
+SPLITS = {"train": range(0, 280), "validation": range(280, 320), "test": range(320, 400)}
+"""Subject numbers of each split; no subject is in two."""
+
+_KEY = re.compile(r"(S\d{3})/(\d{1,10})/(neutral|\d+=\d\.\d(?:\+\d+=\d\.\d)*)")
+
+
+def subject_name(number: int) -> str:
+    """Return ``S321`` for 321."""
+    return f"S{number:03d}"
+
+
+def check_subject(subject: str) -> int:
+    """Return the number of a subject.
+
+    Raises:
+        AubenchError: there is no such subject.
+    """
+    if re.fullmatch(r"S\d{3}", subject) and int(subject[1:]) < SUBJECTS:
+        return int(subject[1:])
+    raise AubenchError(
+        f"unknown subject '{subject}'", f"subjects are S000 to {subject_name(SUBJECTS - 1)}"
+    )
+
+
+def format_key(
+    subject: str, intensities: Sequence[float] | npt.NDArray[np.floating], scene: int
+) -> str:
+    """Return the key of an image.
+
+    Args:
+        subject: ``S000`` to ``S399``.
+        intensities: 12 values in 0..5 in the order of ``AUS``, rounded to 0.1.
+        scene: scene seed, not negative.
+    """
+    active = [
+        f"{au}={value:.1f}"
+        for au, value in zip(AUS, (round(float(x), 1) for x in intensities), strict=True)
+        if value > 0
+    ]
+    return f"{subject}/{int(scene)}/{'+'.join(active) or 'neutral'}"
+
+
+def parse_key(key: str) -> tuple[str, npt.NDArray[np.float32], int]:
+    """Return (subject, float32 [12] intensities, scene seed) of a key.
+
+    Raises:
+        AubenchError: the key is malformed, or names an unknown subject or AU.
+    """
+    import numpy as np
+
+    match = _KEY.fullmatch(key)
+    if match is None:
+        raise AubenchError(f"malformed image key '{key}'", "as in S321/1234/6=3.2+12=4.1")
+    subject, scene, actions = match.groups()
+    check_subject(subject)
+    values = np.zeros(len(AUS), np.float32)
+    if actions != "neutral":
+        for part in actions.split("+"):
+            au, value = part.split("=")
+            if int(au) not in AUS or not 0 < float(value) <= 5:
+                raise AubenchError(f"bad action '{part}' in image key '{key}'")
+            values[AUS.index(int(au))] = float(value)
+    if format_key(subject, values, int(scene)) != key:
+        raise AubenchError(f"image key '{key}' is not in canonical form")
+    return subject, values, int(scene)
