@@ -1,8 +1,12 @@
-"""The Action Units (AUs) of the benchmark and how their sets are written."""
+"""The Action Units (AUs) of the benchmark: names, muscles, combinations, conflicts."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aubench.errors import AubenchError, suggest
@@ -49,3 +53,75 @@ def labels_of(aus: Iterable[int]) -> npt.NDArray[np.uint8]:
 
     active = set(aus)
     return np.array([au in active for au in AUS], dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class Action:
+    """One AU: its name, the muscles behind it, where it moves the skin, and its region."""
+
+    name: str
+    muscles: tuple[str, ...]
+    direction: str
+    region: str
+
+
+@dataclass(frozen=True)
+class Combination:
+    """AUs whose joint appearance is not the sum of the parts."""
+
+    aus: tuple[int, ...]
+    kind: str
+    provenance: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Facs:
+    """What is known of the AUs.
+
+    Attributes:
+        actions: by AU number.
+        combinations: in the order of the table.
+        conflicts: pairs of opposed AUs, with the reason.
+    """
+
+    actions: dict[int, Action]
+    combinations: tuple[Combination, ...]
+    conflicts: dict[tuple[int, ...], str]
+
+    def conflicts_in(self, aus: Iterable[int]) -> dict[tuple[int, ...], str]:
+        """Return the conflicts that are wholly active."""
+        active = set(aus)
+        return {pair: why for pair, why in self.conflicts.items() if active.issuperset(pair)}
+
+
+@lru_cache(maxsize=4)
+def load_facs(path: Path | None = None) -> Facs:
+    """Read the shipped table, or a user's own of the same form.
+
+    Raises:
+        AubenchError: the file is missing, not TOML, or not such a table.
+    """
+    source = path or Path(__file__).with_name("facs.toml")
+    try:
+        data = tomllib.loads(source.read_text(encoding="utf-8"))
+        actions = {
+            int(au): Action(
+                entry["name"], tuple(entry["muscles"]), entry["direction"], entry["region"]
+            )
+            for au, entry in data["aus"].items()
+        }
+        combinations = tuple(
+            Combination(parse_aus(row["aus"]), row["kind"], tuple(row["provenance"]))
+            for row in data["combinations"]
+        )
+        conflicts = {parse_aus(row["aus"]): str(row["why"]) for row in data["conflicts"]}
+    except OSError as error:
+        raise AubenchError(f"cannot read {source}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+        raise AubenchError(
+            f"{source} is not a table of AUs: {error}", "see aubench/facs.toml"
+        ) from error
+    missing = [au for au in AUS if au not in actions]
+    if missing:
+        raise AubenchError(f"{source} lacks AU{missing[0]}", "see aubench/facs.toml")
+    return Facs(actions, combinations, conflicts)

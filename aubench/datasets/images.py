@@ -1,0 +1,182 @@
+"""Rendered images on demand, cached, in parallel, resumable after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aubench.errors import AubenchError
+from aubench.files import atomic_path, home
+from aubench.progress import bar
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Images = npt.NDArray[np.uint8]
+
+PACK = 500
+"""Images in one file of a packed split, the unit that a kill can cost."""
+
+
+def _single_thread() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["NUMBA_NUM_THREADS"] = "1"
+
+
+def _render(keys: list[str], size: int) -> list[Images]:
+    from aubench.synfacs.render import render_key
+
+    return [render_key(key, size=size) for key in keys]
+
+
+def _render_files(keys: list[str], size: int, paths: list[Path]) -> int:
+    from PIL import Image
+
+    for image, path in zip(_render(keys, size), paths, strict=True):
+        with atomic_path(path) as temporary:
+            Image.fromarray(image).save(temporary, format="PNG", compress_level=1)
+    return len(keys)
+
+
+def _render_pack(keys: list[str], size: int, path: Path) -> int:
+    import numpy as np
+
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, np.stack(_render(keys, size)), allow_pickle=False)
+    return len(keys)
+
+
+@lru_cache(maxsize=1)
+def workers() -> int:
+    """Return how many processes render: one a core."""
+    try:
+        return max(1, len(os.sched_getaffinity(0)))
+    except AttributeError:
+        return max(1, os.cpu_count() or 1)
+
+
+class SynfacsImages:
+    """The images of synfacs by key, rendered at the size asked for and never resized.
+
+    Single images are kept as PNG files, whole splits in packs of ``PACK``.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """The renderer's version and the digest of its asset."""
+        from aubench.synfacs.render import renderer_id
+
+        return renderer_id()
+
+    def _folder(self, size: int) -> Path:
+        return home() / "synfacs" / self.fingerprint / str(size)
+
+    def _path(self, key: str, size: int) -> Path:
+        name = hashlib.sha256(key.encode()).hexdigest()
+        return self._folder(size) / name[:2] / f"{name[2:34]}.png"
+
+    def _read(self, key: str, size: int) -> Images | None:
+        import numpy as np
+        from PIL import Image
+
+        try:
+            with Image.open(self._path(key, size), formats=["PNG"]) as opened:
+                image = np.asarray(opened, dtype=np.uint8)
+        except (OSError, ValueError, SyntaxError):
+            return None  # absent, or cut short: rendered again
+        return image if image.shape == (size, size, 3) else None
+
+    def load(self, key: str, size: int) -> Images:
+        """Return uint8 [size, size, 3], from the cache or rendered into it."""
+        image = self._read(key, size)
+        if image is None:
+            _render_files([key], size, [self._path(key, size)])
+            image = self._read(key, size)
+        if image is None:
+            raise AubenchError(f"cannot read {self._path(key, size)}", "check the disk")
+        return image
+
+    def load_many(self, keys: Sequence[str], size: int) -> Images:
+        """Return uint8 [N, size, size, 3]."""
+        import numpy as np
+
+        return np.stack([self.load(key, size) for key in keys])
+
+    def prefetch(self, keys: Sequence[str], size: int, label: str) -> None:
+        """Render what the cache lacks, subject by subject, on every core."""
+        wanted = sorted({key for key in keys if not self._path(key, size).is_file()})
+        if not wanted:
+            return
+        chunks = [wanted[i : i + 16] for i in range(0, len(wanted), 16)]
+        jobs = [(chunk, size, [self._path(key, size) for key in chunk]) for chunk in chunks]
+        with bar(len(set(keys)), label, "img", initial=len(set(keys)) - len(wanted)) as progress:
+            self._parallel(_render_files, jobs, progress)
+
+    @staticmethod
+    def _parallel(function: object, jobs: list[tuple[object, ...]], progress: object) -> None:
+        from typing import Any, cast
+
+        call, shown = cast("Any", function), cast("Any", progress)
+        if len(jobs) == 1 or workers() == 1:
+            for job in jobs:
+                shown.update(call(*job))
+            return
+        try:
+            with ProcessPoolExecutor(
+                workers(), mp_context=get_context("spawn"), initializer=_single_thread
+            ) as pool:
+                for done in pool.map(call, *zip(*jobs, strict=True)):
+                    shown.update(done)
+        except BrokenProcessPool as error:
+            raise AubenchError(
+                "a rendering process was killed", "free some memory; the same command resumes"
+            ) from error
+
+    def packed(self, keys: Sequence[str], size: int, label: str) -> Images:
+        """Return uint8 [N, size, size, 3] of many images, cached in packs.
+
+        The name of a pack is the digest of its keys, so a changed split is another pack.
+        """
+        import numpy as np
+
+        # Sorted, so that a pack holds few subjects: setting one up costs several renders.
+        distinct, rows = np.unique(np.array(keys, dtype=str), return_inverse=True)
+        names = [str(key) for key in distinct]
+        packs = [names[i : i + PACK] for i in range(0, len(names), PACK)]
+        folder = self._folder(size) / "packs"
+        paths = [
+            folder / f"{hashlib.sha256('|'.join(pack).encode()).hexdigest()[:32]}.npy"
+            for pack in packs
+        ]
+        jobs: list[tuple[object, ...]] = [
+            (pack, size, path)
+            for pack, path in zip(packs, paths, strict=True)
+            if not self._whole(path, len(pack), size)
+        ]
+        if jobs:
+            lacking = sum(len(job[0]) for job in jobs)  # type: ignore[arg-type]
+            with bar(len(names), label, "img", initial=len(names) - lacking) as progress:
+                self._parallel(_render_pack, jobs, progress)
+        out = np.empty((len(keys), size, size, 3), np.uint8)
+        for i, path in enumerate(paths):
+            here = np.nonzero(rows // PACK == i)[0]
+            out[here] = np.load(path, allow_pickle=False)[rows[here] - i * PACK]
+        return out
+
+    @staticmethod
+    def _whole(path: Path, count: int, size: int) -> bool:
+        import numpy as np
+
+        try:
+            pack = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return False
+        return pack.shape == (count, size, size, 3) and pack.dtype == np.uint8
