@@ -1,0 +1,71 @@
+"""``aubench protocols`` and ``aubench protocol``: the frozen protocols."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--data", default="synfacs", show_default=True, help="Data set.")
+def protocols(data: str) -> None:
+    """List the protocols of a data set."""
+    from aubench.protocol import load_protocol, protocol_names
+
+    for name in protocol_names(data):
+        d = load_protocol(name, data).definition
+        click.echo(f"{name:12} {d.version}  {d.samples:5} samples  {d.paper:8}  {d.description}")
+
+
+@click.group()
+def protocol() -> None:
+    """Show or verify one protocol, or build your own copy."""
+
+
+@protocol.command()
+@click.argument("name")
+@click.option("--data", default="synfacs", show_default=True, help="Data set.")
+def show(name: str, data: str) -> None:
+    """Print a protocol's definition, strata and first samples."""
+    from aubench.protocol import load_protocol
+
+    found = load_protocol(name, data)
+    for key, value in found.definition.model_dump().items():
+        click.echo(f"{key:12} {value}")
+    click.echo(f"{'sha256':12} {found.sha256}")
+    frame = found.samples().frame
+    click.echo(f"{'combinations':12} {frame['combination'].nunique()}")
+    for stratum, count in frame["strata"].value_counts().sort_index().items():
+        click.echo(f"  {stratum}: {count}")
+    for row in frame.head(3).itertuples():
+        click.echo(f"{row.sample_id}  {row.target}\n    {row.text}")
+
+
+@protocol.command()
+@click.argument("name")
+@click.option("--data", default="synfacs", show_default=True, help="Data set.")
+def verify(name: str, data: str) -> None:
+    """Check digests and recompute what the protocol claims."""
+    from aubench.protocol import load_protocol
+    from aubench.protocol import verify as check
+
+    found = check(load_protocol(name, data))
+    for key, value in found.items():
+        shown = f"{len(value)}" if isinstance(value, list) else value
+        click.echo(f"{key}: {shown}")
+    click.echo(f"{name} holds")
+
+
+@protocol.command()
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+def freeze(name: str, out: Path) -> None:
+    """Build a synfacs protocol anew; the result equals the shipped one byte for byte."""
+    from aubench.errors import AubenchError, suggest
+    from aubench.freeze import PLANS
+    from aubench.freeze import freeze as build
+
+    if name not in PLANS:
+        raise AubenchError(f"unknown protocol '{name}'{suggest(name, PLANS)}")
+    click.echo(f"wrote {build(name, out)}")

@@ -1,0 +1,158 @@
+"""Building the synfacs protocols: ``python -m aubench.freeze FOLDER``; run once a version."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aubench.facs import labels_of, parse_aus
+from aubench.files import sha256_file, write_text
+from aubench.protocol import (
+    DEFINITION,
+    PROOF,
+    SAMPLES,
+    SUMS,
+    Definition,
+    disjointness,
+    load_protocol,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Drawn = tuple[npt.NDArray[np.uint8], list[str]]
+
+CONFLICTS = ("12+15", "1+4", "6+12+15", "12+15+17", "6+12+15+17", "1+2+4")
+REGIONS = {"brow": (1, 2, 4), "rest": (6, 7, 10, 12, 14, 15, 17, 23, 24)}
+"""Auxiliary AUs of a conflict act on no muscle of its region: brow against eyes and mouth."""
+
+
+def draw_test2k(rng: np.random.Generator, count: int) -> Drawn:
+    """AU sets as they occur in the data set."""
+    from aubench.datasets.synfacs import draw_labels
+
+    return draw_labels(rng, count), ["all"] * count
+
+
+def draw_unseen(rng: np.random.Generator, count: int) -> Drawn:
+    """AU sets that train never holds: singles, simple ones, and ones with opposed AUs.
+
+    A quarter reserved singles, a quarter reserved conflicts, half new sets from the same
+    distribution, all outside train.
+    """
+    import numpy as np
+
+    from aubench.datasets.samples import combinations_of
+    from aubench.datasets.synfacs import (
+        RESERVED_CONFLICTS,
+        RESERVED_SINGLES,
+        draw_labels,
+        train_combinations,
+    )
+    from aubench.facs import load_facs
+
+    known = set(train_combinations())
+    quarter = count // 4
+    labels, strata = [], []
+    for names, stratum in ((RESERVED_SINGLES, "single"), (RESERVED_CONFLICTS, "conflict")):
+        for i in range(quarter):
+            labels.append(labels_of(parse_aus(names[i % len(names)])))
+            strata.append(stratum)
+    while len(labels) < count:
+        for row, name in (
+            (row, name)
+            for row in draw_labels(rng, 4000)
+            if (name := combinations_of(row[None])[0]) not in known
+        ):
+            if len(labels) < count:
+                opposed = load_facs().conflicts_in(parse_aus(name))
+                labels.append(row)
+                strata.append("conflict" if opposed else "simple")
+    order = rng.permutation(count)
+    return np.stack(labels)[order], [strata[i] for i in order]
+
+
+def draw_conflict(rng: np.random.Generator, count: int) -> Drawn:
+    """The six conflicting combinations in equal shares, half of them with auxiliary AUs."""
+    import numpy as np
+
+    from aubench.datasets.synfacs import RATES
+
+    labels, strata = [], []
+    for i in range(count):
+        name = CONFLICTS[i % len(CONFLICTS)]
+        core = parse_aus(name)
+        other = REGIONS["rest" if core[0] in REGIONS["brow"] else "brow"]
+        extra = [au for au in other if i // len(CONFLICTS) % 2 and rng.random() < RATES[au]]
+        labels.append(labels_of((*core, *extra)))
+        strata.append(name)
+    return np.stack(labels), strata
+
+
+PLANS: dict[str, tuple[Definition, Callable[[Any, int], Any]]] = {
+    name: (Definition(name=name, version="1.0", dataset="synfacs", size=128, **rest), draw)
+    for name, rest, draw in (
+        ("test2k", {"seed": 201, "input": "text", "samples": 2000, "paper": "Table 3",
+                    "description": "2,000 faces of unseen subjects, AU sets as they occur."},
+         draw_test2k),
+        ("unseen", {"seed": 202, "input": "text", "samples": 2000, "paper": "Table 6",
+                    "description": "2,000 faces whose AU combination occurs nowhere in train.",
+                    "unseen": True}, draw_unseen),
+        ("conflict", {"seed": 203, "input": "text", "samples": 1200, "paper": "Table 4",
+                      "description": "Six conflicting combinations, 200 faces each."},
+         draw_conflict),
+        ("label-input", {"seed": 201, "input": "labels", "samples": 2000, "paper": "Table 5",
+                         "description": "The samples of test2k with AU labels in place of text."},
+         draw_test2k),
+    )
+}  # fmt: skip
+
+
+def freeze(name: str, root: Path) -> Path:
+    """Write a protocol's definition, samples, proof and digests; return its folder."""
+    import numpy as np
+    import pandas as pd
+
+    from aubench.datasets.synfacs import SCENES, draw_intensities, frame_of
+    from aubench.synfacs.keys import SPLITS
+
+    definition, draw = PLANS[name]
+    rng = np.random.default_rng(definition.seed)
+    labels, strata = draw(rng, definition.samples)
+    intensities = draw_intensities(rng, labels)
+    people = np.array(SPLITS["test"])
+    subjects = people[np.arange(len(labels)) % len(people)]
+    scenes = subjects * 100 + rng.integers(0, SCENES["test"], len(labels))
+    prefix = "test2k" if name == "label-input" else name
+    frame = frame_of(prefix, subjects, scenes, intensities, definition.seed, strata)
+    place = root / "synfacs" / name
+    rows = pd.DataFrame(frame[["sample_id", "target", "strata"]])
+    write_text(place / SAMPLES, rows.to_csv(index=False, lineterminator="\n"))
+    lines = [f"{key} = {json.dumps(value)}" for key, value in definition.model_dump().items()]
+    write_text(place / DEFINITION, "\n".join(lines) + "\n")
+    files = [DEFINITION, SAMPLES]
+    _sums(place, files)
+    if definition.unseen:
+        proof = disjointness(load_protocol(name, "synfacs", root))
+        write_text(place / PROOF, json.dumps(proof, indent=1) + "\n")
+        _sums(place, [*files, PROOF])
+    return place
+
+
+def _sums(place: Path, names: list[str]) -> None:
+    lines = [f"{sha256_file(place / name)}  {name}\n" for name in names]
+    write_text(place / SUMS, "".join(lines))
+
+
+def main(root: Path) -> None:
+    """Freeze every protocol."""
+    for name in PLANS:
+        sys.stderr.write(f"{freeze(name, root)}\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,240 @@
+"""Frozen protocols: a definition, its samples, and proof of what it claims."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from aubench.errors import AubenchError, suggest
+from aubench.files import sha256_bytes, sha256_file, shipped
+
+if TYPE_CHECKING:
+    from aubench.datasets.samples import SampleSet
+
+DEFINITION, SAMPLES, PROOF, SUMS = "protocol.toml", "samples.csv", "proof.json", "SHA256SUMS"
+
+
+class Definition(BaseModel):
+    """What ``protocol.toml`` holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    version: str = Field(pattern=r"^\d+\.\d+$")
+    dataset: str
+    size: int = Field(ge=32, le=1024)
+    seed: int
+    input: Literal["text", "labels"]
+    samples: int = Field(ge=1)
+    paper: str
+    description: str
+    unseen: bool = False
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A protocol as frozen.
+
+    Attributes:
+        definition: what ``protocol.toml`` says.
+        folder: where it lies.
+        sha256: over definition and samples; part of every record.
+    """
+
+    definition: Definition
+    folder: Path
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """Name, such as ``unseen``."""
+        return self.definition.name
+
+    @property
+    def version(self) -> str:
+        """Version; a change of any sample is a new one."""
+        return self.definition.version
+
+    @property
+    def dataset(self) -> str:
+        """Data set of the samples."""
+        return self.definition.dataset
+
+    @property
+    def size(self) -> int:
+        """Side of the images in pixels, unless a model asks otherwise."""
+        return self.definition.size
+
+    def samples(self) -> SampleSet:
+        """Return the samples; texts and seeds follow from sample ids and the protocol's seed.
+
+        Raises:
+            AubenchError: a row cannot be read.
+        """
+        return _samples(self)
+
+
+def _root(folder: Path | None = None) -> Path:
+    return folder or shipped("protocols")
+
+
+def protocol_names(dataset: str = "synfacs", folder: Path | None = None) -> list[str]:
+    """Return the names of the protocols of a data set."""
+    root = _root(folder) / dataset
+    return sorted(path.parent.name for path in root.glob(f"*/{DEFINITION}"))
+
+
+def load_protocol(name: str, dataset: str = "synfacs", folder: Path | None = None) -> Protocol:
+    """Load a protocol and check that none of its files was edited.
+
+    Raises:
+        AubenchError: unknown name, a file that is missing, edited or malformed.
+    """
+    root = _root(folder)
+    datasets = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    if dataset not in datasets:
+        raise AubenchError(
+            f"no protocols for data set '{dataset}'{suggest(dataset, datasets)}",
+            f"choose from {', '.join(datasets)}",
+        )
+    names = protocol_names(dataset, root)
+    if name not in names:
+        raise AubenchError(
+            f"unknown protocol '{name}'{suggest(name, names)}", "`aubench protocols` lists them"
+        )
+    place = root / dataset / name
+    digests = check_sums(place)
+    path = place / DEFINITION
+    try:
+        definition = Definition.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise AubenchError(f"{path} is not a protocol: {str(error).splitlines()[0]}") from error
+    whole = sha256_bytes((digests[DEFINITION] + digests[SAMPLES]).encode())
+    return Protocol(definition, place, whole)
+
+
+def check_sums(place: Path) -> dict[str, str]:
+    """Return the digests of a protocol's files after checking each.
+
+    Raises:
+        AubenchError: names the first file that is missing or differs.
+    """
+    sums = place / SUMS
+    try:
+        lines = sums.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise AubenchError(f"cannot read {sums}: {error.strerror}", "restore it") from error
+    digests = {}
+    for line in lines:
+        expected, _, name = line.partition("  ")
+        path = place / name
+        if not path.is_file():
+            raise AubenchError(f"{path} is missing", "restore the frozen protocol")
+        if sha256_file(path) != expected:
+            raise AubenchError(
+                f"{path} was edited since it was frozen",
+                "restore it; a change is a new protocol version",
+            )
+        digests[name] = expected
+    for name in (DEFINITION, SAMPLES):
+        if name not in digests:
+            raise AubenchError(f"{sums} does not cover {name}", "restore the frozen protocol")
+    return digests
+
+
+@lru_cache(maxsize=4)
+def _samples(protocol: Protocol) -> SampleSet:
+    import numpy as np
+    import pandas as pd
+
+    from aubench.datasets.samples import (
+        INTENSITIES,
+        LABELS,
+        SampleSet,
+        combinations_of,
+        seed_of,
+    )
+    from aubench.describe import describe
+    from aubench.facs import AUS
+    from aubench.synfacs.keys import format_key, parse_key
+
+    path, seed = protocol.folder / SAMPLES, protocol.definition.seed
+    frame = pd.read_csv(path, dtype=str)
+    subjects, references, values = [], [], []
+    for key in frame["target"]:
+        subject, intensities, scene = parse_key(key)
+        subjects.append(subject)
+        references.append(format_key(subject, np.zeros(len(AUS)), scene))
+        values.append(intensities)
+    array = np.stack(values)
+    labels = (array > 0).astype(np.uint8)
+    seeds = [seed_of(name, seed) for name in frame["sample_id"]]
+    active = [[au for au, on in zip(AUS, row, strict=True) if on] for row in labels]
+    frame["subject"], frame["reference"] = subjects, references
+    for i in range(len(AUS)):
+        frame[LABELS[i]], frame[INTENSITIES[i]] = labels[:, i], array[:, i]
+    frame["combination"] = combinations_of(labels)
+    frame["text"] = [describe(aus, seed=s).text for aus, s in zip(active, seeds, strict=True)]
+    frame["seed"] = seeds
+    return SampleSet(frame, protocol.dataset)
+
+
+def disjointness(protocol: Protocol) -> dict[str, object]:
+    """Recompute the proof that no AU combination of a protocol occurs in train.
+
+    Returns:
+        Number and digest of the train combinations, the combinations of the protocol, and those
+        of them that do occur in train (empty if the claim holds).
+    """
+    from aubench.datasets.synfacs import train_combinations
+
+    train = train_combinations()
+    asked = sorted(set(protocol.samples().frame["combination"]))
+    known = set(train)
+    return {
+        "train combinations": len(train),
+        "train sha256": sha256_bytes("\n".join(train).encode()),
+        "protocol combinations": asked,
+        "in both": [name for name in asked if name in known],
+    }
+
+
+def verify(protocol: Protocol) -> dict[str, object]:
+    """Check digests, counts and, where it is claimed, the unseen-combination proof.
+
+    Returns:
+        What was found.
+
+    Raises:
+        AubenchError: a claim does not hold.
+    """
+    check_sums(protocol.folder)
+    samples = protocol.samples()
+    if len(samples) != protocol.definition.samples:
+        raise AubenchError(f"{protocol.name} has {len(samples)} samples, not as defined")
+    found: dict[str, object] = {"samples": len(samples), "sha256": protocol.sha256}
+    _check_subjects(samples.frame["subject"].tolist(), protocol.name)
+    if protocol.definition.unseen:
+        proof = disjointness(protocol)
+        stated = json.loads((protocol.folder / PROOF).read_text(encoding="utf-8"))
+        if proof["in both"]:
+            raise AubenchError(f"{protocol.name}: {proof['in both']} occur in train")
+        if proof != stated:
+            raise AubenchError(f"{protocol.folder / PROOF} differs from what was recomputed")
+        found |= proof
+    return found
+
+
+def _check_subjects(subjects: Sequence[str], name: str) -> None:
+    from aubench.synfacs.keys import SPLITS
+
+    strangers = [s for s in subjects if int(s[1:]) not in SPLITS["test"]]
+    if strangers:
+        raise AubenchError(f"{name}: subject {strangers[0]} is not a test subject")

@@ -1,0 +1,1 @@
+"""VQ-AUFace, the reference model: residual VQGAN and masked transformer driven by AU texts."""
