@@ -81,7 +81,8 @@ class RQVAE(nn.Module):
 
     def quantise(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return quantised latents with a straight-through gradient, codes, commitment loss."""
-        quantised, codes, commitment = self.quantiser(z)
+        with torch.autocast(z.device.type, enabled=False):  # nearness in bfloat16 would be noise
+            quantised, codes, commitment = self.quantiser(z.float())
         # Equation 2: the commitment of each level, averaged.
         return z + (quantised - z).detach(), codes, commitment.mean()
 

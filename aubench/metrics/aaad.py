@@ -1,0 +1,55 @@
+"""AAAD: how well the AUs seen in a face match those its description asks for (paper, F.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Probabilities = npt.NDArray[np.floating[Any]]
+Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Smallest cosine of shuffled pairs and largest of true pairs of a reference set."""
+
+    low: float
+    high: float
+
+
+def cosines(image: Probabilities, target: Probabilities) -> Vector:
+    """Return the cosine of each pair of rows [N, 12], 0..1; zero where a row is all zero."""
+    a, b = np.asarray(image, np.float64), np.asarray(target, np.float64)
+    if a.shape != b.shape or a.ndim != 2:
+        raise ValueError(f"want two arrays of one shape [N, 12], got {a.shape} and {b.shape}")
+    norm = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.asarray(np.divide((a * b).sum(1), norm, out=np.zeros(len(a)), where=norm > 0))
+
+
+def shuffled(count: int, seed: int) -> npt.NDArray[np.int64]:
+    """Return a permutation without fixed points, the partners of shuffled pairs."""
+    order = np.random.default_rng(seed).permutation(count)
+    out = np.empty(count, np.int64)
+    out[order] = np.roll(order, 1)
+    return out
+
+
+def constants(image: Probabilities, target: Probabilities, *, seed: int = 2020) -> Constants:
+    """Return the normaliser of a reference set: ground-truth images and their target AUs."""
+    partners = shuffled(len(image), seed)
+    low = float(cosines(image, np.asarray(target)[partners]).min())
+    return Constants(low, float(cosines(image, target).max()))
+
+
+def aaad(cosine: Vector, scale: Constants) -> float:
+    """Return (mean cosine - low) / (high - low); not clipped.
+
+    Raises:
+        ValueError: the constants coincide.
+    """
+    if scale.high <= scale.low:
+        raise ValueError("the reference set gives no range: largest and smallest cosine coincide")
+    return float((np.mean(cosine) - scale.low) / (scale.high - scale.low))

@@ -1,0 +1,54 @@
+"""Scores of detected against commanded AUs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Probabilities = npt.NDArray[np.floating[Any]]
+Labels = npt.NDArray[np.uint8]
+Vector = npt.NDArray[np.float64]
+
+
+def f1(found: npt.NDArray[np.bool_], labels: Labels) -> Vector:
+    """Return F1 of each AU [12]; NaN where the AU was neither commanded nor found."""
+    hit = (found & (labels == 1)).sum(0).astype(float)
+    total = found.sum(0) + labels.sum(0).astype(float)
+    return np.asarray(np.divide(2 * hit, total, out=np.full(len(hit), np.nan), where=total > 0))
+
+
+def auc(p: Probabilities, labels: Labels) -> Vector:
+    """Return the area under the ROC curve of each AU [12]; NaN where one class is missing."""
+    from sklearn.metrics import roc_auc_score
+
+    return np.array([
+        roc_auc_score(labels[:, k], p[:, k]) if 0 < labels[:, k].sum() < len(labels) else np.nan
+        for k in range(labels.shape[1])
+    ])  # fmt: skip
+
+
+def mean_of(values: Vector) -> float:
+    """Return the mean over the AUs that could be scored, NaN if none could."""
+    kept = values[np.isfinite(values)]
+    return float(kept.mean()) if len(kept) else float("nan")
+
+
+def off_target(found: npt.NDArray[np.bool_], labels: Labels) -> Vector:
+    """Return for each sample [N] the share of AUs not commanded that were found all the same."""
+    quiet = labels == 0
+    return np.asarray((found & quiet).sum(1) / np.maximum(quiet.sum(1), 1), np.float64)
+
+
+def icc(measured: Vector, target: Vector) -> float:
+    """Return ICC(3,1), consistency of two raters [N]; NaN for fewer than two rows or no spread."""
+    table = np.stack([np.asarray(measured, float), np.asarray(target, float)], 1)
+    n, k = table.shape
+    if n < 2:
+        return float("nan")
+    rows, columns, grand = table.mean(1), table.mean(0), table.mean()
+    between = k * ((rows - grand) ** 2).sum() / (n - 1)
+    rest = ((table - rows[:, None] - columns[None] + grand) ** 2).sum() / ((n - 1) * (k - 1))
+    total = between + (k - 1) * rest
+    return float((between - rest) / total) if total > 0 else float("nan")

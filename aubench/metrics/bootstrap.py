@@ -1,0 +1,81 @@
+"""Uncertainty: 95 % intervals by resampling whole subjects, seeded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Vector = npt.NDArray[np.float64]
+Statistic = Callable[[npt.NDArray[np.int64]], float]
+
+
+def resamples(
+    clusters: Sequence[Any], count: int, seed: int = 2020
+) -> list[npt.NDArray[np.int64]]:
+    """Return row indices of ``count`` resamples; rows of one cluster stay together.
+
+    Args:
+        clusters: the subject of each row.
+        count: number of resamples.
+        seed: of the draws.
+    """
+    names, member = np.unique(np.asarray(clusters), return_inverse=True)
+    rows = [np.nonzero(member == i)[0] for i in range(len(names))]
+    draw = np.random.default_rng(seed)
+    return [
+        np.concatenate([rows[i] for i in draw.integers(0, len(rows), len(rows))])
+        for _ in range(count)
+    ]
+
+
+def interval(values: Sequence[float] | Vector) -> tuple[float, float] | None:
+    """Return the 2.5 and 97.5 percentiles of finite values, None where there are too few."""
+    kept = np.asarray(values, float)
+    kept = kept[np.isfinite(kept)]
+    if len(kept) < 20:
+        return None
+    low, high = np.percentile(kept, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def bootstrap(
+    statistic: Statistic, clusters: Sequence[Any], *, count: int = 500, seed: int = 2020
+) -> tuple[float, float] | None:
+    """Return the percentile interval of a statistic of row indices; None for one cluster.
+
+    The same seed draws the same subjects, so intervals of two generators on the same samples
+    are paired.
+    """
+    if len(set(clusters)) < 2:
+        return None
+    return interval([statistic(rows) for rows in resamples(clusters, count, seed)])
+
+
+def bootstrap_mean(
+    values: Vector, clusters: Sequence[Any], *, count: int = 1000, seed: int = 2020
+) -> tuple[float, float] | None:
+    """Return the percentile interval of the mean of one value a sample."""
+    names, member = np.unique(np.asarray(clusters), return_inverse=True)
+    if len(names) < 2:
+        return None
+    total, size = np.bincount(member, values), np.bincount(member)
+    picked = np.random.default_rng(seed).integers(0, len(names), (count, len(names)))
+    return interval(total[picked].sum(1) / size[picked].sum(1))
+
+
+def centred_interval(
+    value: float, replicates: Sequence[float]
+) -> tuple[float, float] | None:
+    """Return the basic interval: replicates reflected about the value.
+
+    Resampling with repeats shifts distances between distributions upwards; reflecting takes the
+    shift out again.
+    """
+    found = interval(replicates)
+    if found is None:
+        return None
+    middle = float(np.median(np.asarray(replicates, float)))
+    return value - (found[1] - middle), value + (middle - found[0])

@@ -1,0 +1,86 @@
+"""LPIPS ``alex-v0.1`` (Zhang et al. 2018) through the ``lpips`` package, weights from our table."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from aubench.files import sha256_file
+from aubench.metrics.extractors import MICRO_BATCH, to_tensor
+
+MINIMUM = 64
+"""Smaller images leave AlexNet's last maps without content."""
+
+
+@dataclass(frozen=True)
+class Lpips:
+    """The metric with its weights.
+
+    Attributes:
+        name: for caches.
+        id: net and version, as in metric ids.
+        sha256: digest of the backbone.
+    """
+
+    name: str
+    id: str
+    sha256: str
+    device: str
+    network: Any
+
+    def __call__(
+        self, first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]
+    ) -> npt.NDArray[np.float32]:
+        """Return float32 [N], the distance of each pair of uint8 RGB [N, H, W, 3].
+
+        Raises:
+            TypeError: another dtype or shape.
+            ValueError: different shapes, or images smaller than 64 px.
+        """
+        if first.shape != second.shape:
+            raise ValueError(f"pairs differ in shape: {first.shape} and {second.shape}")
+        if min(first.shape[1:3]) < MINIMUM:
+            raise ValueError(f"LPIPS needs at least {MINIMUM} px, got {first.shape[1:3]}")
+        out = []
+        with torch.inference_mode():
+            for i in range(0, len(first), MICRO_BATCH):
+                a = to_tensor(first[i : i + MICRO_BATCH], self.device) / 127.5 - 1
+                b = to_tensor(second[i : i + MICRO_BATCH], self.device) / 127.5 - 1
+                out.append(self.network(a, b).flatten().float().cpu().numpy())
+        return np.concatenate(out)
+
+
+@lru_cache(maxsize=1)
+def load_lpips(device: str = "cpu") -> Lpips:
+    """Load the metric.
+
+    Raises:
+        MissingWeightsError: AlexNet's weights are not on this machine.
+    """
+    from safetensors.torch import load_file
+
+    from aubench import weights
+
+    file = weights.path("lpips-alexnet")
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # torchvision's note on its argument names
+        import lpips
+
+        network = lpips.LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False)
+    # lpips keeps AlexNet's convolutions in slices, under their torchvision numbers.
+    slices = {"0": "slice1", "3": "slice2", "6": "slice3", "8": "slice4", "10": "slice5"}
+    state = {
+        f"{slices[name.split('.')[1]]}.{name.split('.', 1)[1]}": value
+        for name, value in load_file(file).items()
+    }
+    network.net.load_state_dict(state, strict=True)
+    network.eval().requires_grad_(False).to(device)
+    return Lpips("lpips", "alex-v0.1", sha256_file(file), device, network)

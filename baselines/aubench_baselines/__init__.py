@@ -1,0 +1,1 @@
+"""Baselines and control generators of aubench, plug-ins like any other."""
