@@ -1,3 +1,3 @@
-"""aubench: benchmark and evaluation harness for generators that turn facial Action Units into faces."""
+"""aubench: benchmark of generators that turn facial Action Units into faces."""
 
 __version__ = "0.1.0"

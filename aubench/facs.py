@@ -42,6 +42,30 @@ def parse_aus(text: str) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def parse_intensities(text: str, default: float) -> npt.NDArray[np.float32]:
+    """Parse ``"6=3+12=4.5"`` or ``"6+12"`` into float32 [12]; ``default`` where none is given.
+
+    Raises:
+        AubenchError: an AU is unknown or listed twice, an intensity is not in 0..5.
+    """
+    import numpy as np
+
+    values, names = np.zeros(len(AUS), np.float32), []
+    for part in text.replace(",", "+").split("+"):
+        name, _, amount = part.partition("=")
+        names.append(name)
+        try:
+            value = float(amount) if amount else default
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 5:
+            raise AubenchError(f"intensity '{amount}' of AU {name.strip()}", "give 0 to 5")
+        for au in parse_aus(name):
+            values[AUS.index(au)] = round(value, 1)
+    parse_aus("+".join(names))  # finds an AU listed twice
+    return values
+
+
 def combination_name(labels: Sequence[int] | npt.NDArray[np.generic]) -> str:
     """Return ``"6+12+15"`` for a 0/1 vector [12] in ``AUS`` order, ``"neutral"`` for zeros."""
     return "+".join(str(au) for au, on in zip(AUS, labels, strict=True) if on) or "neutral"

@@ -93,8 +93,9 @@ def draw_conflict(rng: np.random.Generator, count: int) -> Drawn:
     return np.stack(labels), strata
 
 
+COMMON = {"version": "1.0", "dataset": "synfacs", "size": 128}
 PLANS: dict[str, tuple[Definition, Callable[[Any, int], Any]]] = {
-    name: (Definition(name=name, version="1.0", dataset="synfacs", size=128, **rest), draw)
+    name: (Definition.model_validate({**COMMON, "name": name, **rest}), draw)
     for name, rest, draw in (
         ("test2k", {"seed": 201, "input": "text", "samples": 2000, "paper": "Table 3",
                     "description": "2,000 faces of unseen subjects, AU sets as they occur."},

@@ -98,7 +98,9 @@ def load_protocol(name: str, dataset: str = "synfacs", folder: Path | None = Non
         AubenchError: unknown name, a file that is missing, edited or malformed.
     """
     root = _root(folder)
-    datasets = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    datasets = (
+        sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    )
     if dataset not in datasets:
         raise AubenchError(
             f"no protocols for data set '{dataset}'{suggest(dataset, datasets)}",

@@ -122,7 +122,9 @@ def read_record(path: Path) -> Record:
     except OSError as error:
         raise AubenchError(f"cannot read record {path}: {error.strerror}") from error
     except (ValueError, ValidationError) as error:
-        first = str(error).splitlines()[0] if not isinstance(error, ValidationError) else (
-            ".".join(map(str, error.errors()[0]["loc"])) + ": " + error.errors()[0]["msg"]
+        first = (
+            str(error).splitlines()[0]
+            if not isinstance(error, ValidationError)
+            else (".".join(map(str, error.errors()[0]["loc"])) + ": " + error.errors()[0]["msg"])
         )
         raise AubenchError(f"{path} is not a record ({first})", "run the model again") from error

@@ -149,7 +149,8 @@ def check(name: str, file: Path) -> None:
         ) from error
     if not found.startswith(expected):
         raise AubenchError(
-            f"{file} has digest {found[:12]}, not {expected[:12]}", f"`aubench weights fetch {name}`"
+            f"{file} has digest {found[:12]}, not {expected[:12]}",
+            f"`aubench weights fetch {name}`",
         )
 
 
@@ -167,7 +168,7 @@ class _Restricted(pickle.Unpickler):
         import numpy as np
 
         if name == "_reconstruct":
-            return np._core.multiarray._reconstruct
+            return np.zeros(0).__reduce__()[0]
         return getattr(np, name)
 
 
@@ -256,7 +257,8 @@ def fetch(name: str) -> tuple[Path, list[str]]:
     Raises:
         AubenchError: no source gave them.
     """
-    row, tried = entry(name), []
+    row = entry(name)
+    tried: list[str] = []
     if row.installed:
         raise AubenchError(f"weights '{name}' come with the installation", "nothing to fetch")
     for source in row.sources:
@@ -269,7 +271,8 @@ def fetch(name: str) -> tuple[Path, list[str]]:
         except (AubenchError, subprocess.TimeoutExpired) as error:
             tried.append(f"{_origin(source)}: {error}")
     raise AubenchError(
-        f"no source gave weights '{name}' ({'; '.join(tried)})", f"`aubench weights add {name} FILE`"
+        f"no source gave weights '{name}' ({'; '.join(tried)})",
+        f"`aubench weights add {name} FILE`",
     )
 
 

@@ -9,8 +9,9 @@ import sys
 
 import numpy as np
 import pytest
-from aubench.record import read_record
 from PIL import Image
+
+from aubench.record import read_record
 
 LIMIT = 12
 WORDS = ("run", "--model", "stranger", "--protocol", "unseen", "--limit", LIMIT, "--metrics")

@@ -25,6 +25,7 @@ METRICS = ("fid", "kid", "is", "lpips", "aaad", "au", "prdc")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder [runs/...].")
 @click.option("--resume/--fresh", default=True, show_default=True, help="Go on, or start again.")
 @click.option("--metrics", help=f"Comma-separated subset of {','.join(METRICS)}; all by default.")
+@click.option("--ids", is_flag=True, help="Print the metric id of every number.")
 @click.option(
     "--check-determinism", is_flag=True, help="Make a few samples again, alone, and compare."
 )
@@ -40,6 +41,7 @@ def run(
     out: Path | None,
     resume: bool,
     metrics: str | None,
+    ids: bool,
     check_determinism: bool,
 ) -> None:
     """Run a model on a protocol, print its scores, leave a run folder and a record.
@@ -50,8 +52,10 @@ def run(
     from aubench.errors import AubenchError, suggest
     from aubench.report.terminal import print_record
 
-    chosen = tuple(METRICS) if metrics is None else tuple(
-        word.strip() for word in metrics.split(",") if word.strip()
+    chosen = (
+        tuple(METRICS)
+        if metrics is None
+        else tuple(word.strip() for word in metrics.split(",") if word.strip())
     )
     for word in chosen:
         if word not in METRICS:
@@ -74,5 +78,5 @@ def run(
         check_determinism=check_determinism,
     )
     record = execute(config)
-    print_record(record)
+    print_record(record, ids=ids)
     click.echo(f"\nrecord {config.out / 'record.json'}\nsheet  {config.out / 'grid.png'}")

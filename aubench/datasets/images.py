@@ -116,7 +116,9 @@ class SynfacsImages:
         if not wanted:
             return
         chunks = [wanted[i : i + 16] for i in range(0, len(wanted), 16)]
-        jobs = [(chunk, size, [self._path(key, size) for key in chunk]) for chunk in chunks]
+        jobs: list[tuple[object, ...]] = [
+            (chunk, size, [self._path(key, size) for key in chunk]) for chunk in chunks
+        ]
         with bar(len(set(keys)), label, "img", initial=len(set(keys)) - len(wanted)) as progress:
             self._parallel(_render_files, jobs, progress)
 
@@ -156,13 +158,10 @@ class SynfacsImages:
             folder / f"{hashlib.sha256('|'.join(pack).encode()).hexdigest()[:32]}.npy"
             for pack in packs
         ]
-        jobs: list[tuple[object, ...]] = [
-            (pack, size, path)
-            for pack, path in zip(packs, paths, strict=True)
-            if not self._whole(path, len(pack), size)
-        ]
+        missing = [i for i in range(len(packs)) if not self._whole(paths[i], len(packs[i]), size)]
+        jobs: list[tuple[object, ...]] = [(packs[i], size, paths[i]) for i in missing]
         if jobs:
-            lacking = sum(len(job[0]) for job in jobs)  # type: ignore[arg-type]
+            lacking = sum(min(PACK, len(names) - i * PACK) for i in missing)
             with bar(len(names), label, "img", initial=len(names) - lacking) as progress:
                 self._parallel(_render_pack, jobs, progress)
         out = np.empty((len(keys), size, size, 3), np.uint8)
@@ -179,4 +178,4 @@ class SynfacsImages:
             pack = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return False
-        return pack.shape == (count, size, size, 3) and pack.dtype == np.uint8
+        return bool(pack.shape == (count, size, size, 3) and pack.dtype == np.uint8)

@@ -120,6 +120,4 @@ def describe(
         chosen = variant if variant is not None else _pick(seed, construct)
         sentences.append(wordings()[construct][chosen])
     muscles = tuple(dict.fromkeys(m for au in active for m in table.actions[au].muscles))
-    return Description(
-        " ".join(sentences), active, constructs, muscles, table.conflicts_in(active)
-    )
+    return Description(" ".join(sentences), active, constructs, muscles, table.conflicts_in(active))

@@ -121,16 +121,21 @@ def load(name: str = "nano-a", device: str = "cpu", folder: Path = WEIGHTS) -> D
     path, card_path = folder / f"{name}.safetensors", folder / f"{name}.card.json"
     if not path.is_file() or not card_path.is_file():
         raise AubenchError(
-            f"no weights of detector '{name}' at {path}", f"`aubench train-au-detector --preset {name}`"
+            f"no weights of detector '{name}' at {path}",
+            f"`aubench train-au-detector --preset {name}`",
         )
     card = json.loads(card_path.read_text(encoding="utf-8"))
     digest = sha256_file(path)
     if digest != card["sha256"]:
-        raise AubenchError(f"{path} has sha256 {digest[:12]}, its card says {card['sha256'][:12]}",
-                           "restore the file")
+        raise AubenchError(
+            f"{path} has sha256 {digest[:12]}, its card says {card['sha256'][:12]}",
+            "restore the file",
+        )
     try:
-        state = {key: value.float() if value.is_floating_point() else value
-                 for key, value in load_file(path).items()}
+        state = {
+            key: value.float() if value.is_floating_point() else value
+            for key, value in load_file(path).items()
+        }
         network.load_state_dict(state, strict=True)
     except (SafetensorError, RuntimeError, OSError) as error:
         first = str(error).splitlines()[0]

@@ -65,9 +65,7 @@ class Head(nn.Module):
 
     def __init__(self, channels: int, classes: int = 12, neighbours: int = 4) -> None:
         super().__init__()
-        self.class_linears = nn.ModuleList(
-            LinearBlock(channels, channels) for _ in range(classes)
-        )
+        self.class_linears = nn.ModuleList(LinearBlock(channels, channels) for _ in range(classes))
         self.gnn = Graph(channels, classes, neighbours)
         self.sc = nn.Parameter(torch.empty(classes, channels))
         nn.init.xavier_uniform_(self.sc)

@@ -50,7 +50,7 @@ def best_thresholds(
     """Return for each AU the threshold in 0.05..0.95 of the highest F1."""
     grid = np.arange(0.05, 0.96, 0.025, dtype=np.float32)
     scores = np.stack([f1_scores(p >= t, labels) for t in grid])
-    return grid[scores.argmax(0)]
+    return np.asarray(grid[scores.argmax(0)], np.float32)
 
 
 def augment(x: Tensor, draw: torch.Generator) -> Tensor:
@@ -155,7 +155,7 @@ class Trainer:
         else:
             loss = nn.functional.binary_cross_entropy(p.clamp(1e-6, 1 - 1e-6), labels)
         self.optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
         self.optimiser.step()
         return float(loss.detach())

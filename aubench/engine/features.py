@@ -7,19 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from aubench.files import atomic_path, home
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from aubench.metrics.measure import Network
 
-    Arrays = dict[str, npt.NDArray[np.float32]]
-    Images = npt.NDArray[np.uint8]
-
-CHUNK = 256
-"""Images decoded at a time; the unit that bounds memory."""
+Arrays = dict[str, npt.NDArray[np.float32]]
+Images = npt.NDArray[np.uint8]
 
 
 def content_key(*parts: str) -> str:

@@ -29,6 +29,7 @@ def requests(
     labels = samples.labels()[list(rows)]
     intensities = samples.intensities()[list(rows)]
     references: Any = [None] * len(frame)
+    seeds = frame["seed"].tolist()
     if "reference" in inputs:
         references = images.load_many(list(frame["reference"]), size)
     return [
@@ -38,7 +39,7 @@ def requests(
             aus=labels[i],
             intensities=intensities[i],
             reference=references[i],
-            seed=int(row.seed),
+            seed=int(seeds[i]),
             size=size,
         )
         for i, row in enumerate(frame.itertuples())
@@ -119,9 +120,7 @@ def generate(
             progress.update(len(rows))
 
 
-def _one_batch(
-    folder: RunFolder, batch: list[Request], generator: Generator, size: int
-) -> None:
+def _one_batch(folder: RunFolder, batch: list[Request], generator: Generator, size: int) -> None:
     while batch:
         try:
             made = call(generator, batch, size)

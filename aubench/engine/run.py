@@ -187,8 +187,18 @@ def execute(config: RunConfig) -> Record:
     del generator  # its memory is not needed while measuring
     samples.frame.to_parquet(folder.path / "samples.parquet")
     scored = score(folder, samples, images, protocol, info, config.metrics, size, config.device)
-    record = _record(config, protocol, samples, images, info, folder, scored, size, weights_sha256,
-                     {**watch.seconds, **scored.seconds})
+    record = _record(
+        config,
+        protocol,
+        samples,
+        images,
+        info,
+        folder,
+        scored,
+        size,
+        weights_sha256,
+        {**watch.seconds, **scored.seconds},
+    )
     record.write(folder.record)
     return record
 

@@ -181,8 +181,9 @@ def _measure(
     wanted, source = _wanted(samples, protocol, info, metrics)
     pair, pair_note, pair_id = None, "", "lpips|alex-v0.1"
     if "lpips" in metrics:
-        pair, pair_note, pair_id = _pairs(folder, made, load_made, load_target, keys, kept, size,
-                                          pixels + content, device)
+        pair, pair_note, pair_id = _pairs(
+            folder, made, load_made, load_target, keys, kept, size, pixels + content, device
+        )
     extractor = next((n for n in networks if n.name not in (FIRST, SECOND)), None)
     return Measured(
         generated=generated,

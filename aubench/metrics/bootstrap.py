@@ -12,9 +12,7 @@ Vector = npt.NDArray[np.float64]
 Statistic = Callable[[npt.NDArray[np.int64]], float]
 
 
-def resamples(
-    clusters: Sequence[Any], count: int, seed: int = 2020
-) -> list[npt.NDArray[np.int64]]:
+def resamples(clusters: Sequence[Any], count: int, seed: int = 2020) -> list[npt.NDArray[np.int64]]:
     """Return row indices of ``count`` resamples; rows of one cluster stay together.
 
     Args:
@@ -66,9 +64,7 @@ def bootstrap_mean(
     return interval(total[picked].sum(1) / size[picked].sum(1))
 
 
-def centred_interval(
-    value: float, replicates: Sequence[float]
-) -> tuple[float, float] | None:
+def centred_interval(value: float, replicates: Sequence[float]) -> tuple[float, float] | None:
     """Return the basic interval: replicates reflected about the value.
 
     Resampling with repeats shifts distances between distributions upwards; reflecting takes the

@@ -30,9 +30,7 @@ def clean_resize(images: Tensor, side: int) -> Tensor:
     """
     if images.shape[-2:] == (side, side):
         return images
-    out = F.interpolate(
-        images, (side, side), mode="bicubic", antialias=True, align_corners=False
-    )
+    out = F.interpolate(images, (side, side), mode="bicubic", antialias=True, align_corners=False)
     return out.clamp(0, 255)
 
 

@@ -112,5 +112,4 @@ def frechet_infinity(x: Features, y: Features, *, points: int = 8, seed: int = 2
         )
         for k in sizes
     ]
-    slope, start = np.polyfit(1 / sizes, values, 1)
-    return float(start)
+    return float(np.polyfit(1 / sizes, values, 1)[1])

@@ -44,6 +44,5 @@ def boards(
     if not names:
         raise AubenchError(f"no records under {root}", "enter one with --add RECORD")
     return {
-        name: [read_record(path) for path in sorted((root / name).glob("*.json"))]
-        for name in names
+        name: [read_record(path) for path in sorted((root / name).glob("*.json"))] for name in names
     }

@@ -49,24 +49,32 @@ def _heading(record: Record) -> str:
     return text + (", LIMITED RUN" if counts.limited else "")
 
 
-def record_table(record: Record) -> Table:
-    """Return every score of a record, one a row, with interval and metric id."""
+PER_AU = "au_f1_"
+
+
+def record_table(record: Record, *, ids: bool = False) -> Table:
+    """Return the scores of a record, one a row, with interval and note or metric id."""
     from rich.table import Table
 
     table = Table(title=_heading(record), box=None, title_justify="left", pad_edge=False)
-    for column in ("metric", "value [95 %]", "id", "note"):
+    for column in ("metric", "value [95 %]", "id" if ids else "note"):
         table.add_column(column, overflow="fold")
     for row in record.scores:
-        table.add_row(_title(row), format_score(row), row.id, row.note)
+        if ids or not row.metric.startswith(PER_AU):
+            table.add_row(_title(row), format_score(row), row.id if ids else row.note)
     return table
 
 
-def print_record(record: Record) -> None:
+def print_record(record: Record, *, ids: bool = False) -> None:
     """Print the scores of one run."""
     from rich.console import Console
 
     console = Console()
-    console.print(record_table(record), markup=False)
+    console.print(record_table(record, ids=ids), markup=False)
+    per_au = [row for row in record.scores if row.metric.startswith(PER_AU)]
+    if per_au and not ids:
+        line = ", ".join(f"AU{r.metric.removeprefix(PER_AU)} {format_score(r)}" for r in per_au)
+        console.print(f"  F1 of each AU: {line}", markup=False)
     for name, rows in record.subsets.items():
         line = ", ".join(f"{TITLES.get(r.metric, r.metric)} {format_score(r)}" for r in rows)
         console.print(f"  {name} (n = {rows[0].n if rows else 0}): {line}", markup=False)
@@ -101,8 +109,8 @@ def print_board(name: str, records: Sequence[Record], *, ids: bool = False) -> N
     for record in sorted(records, key=lambda r: (r.model.control, r.model.name)):
         cells = []
         for metric, metric_id in columns:
-            row = record.score(metric)
-            cells.append(format_score(row if row is not None and row.id == metric_id else None))
+            cell = record.score(metric)
+            cells.append(format_score(cell if cell and cell.id == metric_id else None))
         mark = "†" if record.model.metrics_in_training else ""
         kind = " (control)" if record.model.control else ""
         table.add_row(record.model.name + mark + kind, *cells)

@@ -88,7 +88,7 @@ class Motion:
 
 def excursion(intensities: Sequence[float] | Array) -> Array:
     """Return the share of full excursion, float64 [12], for intensities 0..5."""
-    return np.interp(np.asarray(intensities, float), np.arange(6), EXCURSION)
+    return np.asarray(np.interp(np.asarray(intensities, float), np.arange(6), EXCURSION))
 
 
 def activate(
@@ -194,17 +194,13 @@ def fields() -> dict[str, tuple[Array, Array]]:
     for s, side in ((1, "L"), (-1, "R")):
         store(f"inner_up{side}", at(s * 0.11, 7.56, 0.12, 0.10) * brow, 0, 0.050, 0.004)
         store(f"outer_up{side}", at(s * 0.40, 7.57, 0.12, 0.10) * brow, 0, 0.035, 0.004)
-        store(
-            f"adduct{side}", at(s * 0.16, 7.53, 0.10, 0.085) * brow, -s * 0.020, -0.004, 0.012
-        )
+        store(f"adduct{side}", at(s * 0.16, 7.53, 0.10, 0.085) * brow, -s * 0.020, -0.004, 0.012)
         slant = 0.030 * bump(X, Y, s * 0.10, 7.55, 0.09, 0.09)
         slant = slant - 0.028 * bump(X, Y, s * 0.42, 7.54, 0.12, 0.08)
         store(f"oblique{side}", front * brow, 0, slant, 0)
         malar = at(s * 0.37, 7.06, 0.15, 0.11) * (1 - brow)
         store(f"malar{side}", malar, s * 0.006, 0.035, 0.035)
-        store(
-            f"nasolabial_raise{side}", at(s * 0.25, 6.93, 0.08, 0.10), s * 0.012, 0.035, 0.030
-        )
+        store(f"nasolabial_raise{side}", at(s * 0.25, 6.93, 0.08, 0.10), s * 0.012, 0.035, 0.030)
         # Buccinator: the corner goes inwards and back, the cheek beside it bulges.
         pit = bump(X, Y, s * 0.262, 6.688, 0.058, 0.062)
         swell = bump(X, Y, s * 0.375, 6.70, 0.05, 0.09)
@@ -270,8 +266,7 @@ def displacements(
     moved = deform(mean_coarse(), activate(intensities, gain=gain))
     rest = deform(mean_coarse(), Motion())
     return {
-        name: ((moved[i] - rest[i]) * 100).astype(float)
-        for name, i in landmark_vertices().items()
+        name: ((moved[i] - rest[i]) * 100).astype(float) for name, i in landmark_vertices().items()
     }
 
 

@@ -231,8 +231,8 @@ def ambient_occlusion(V: Array, tris: Array, directions: int = 128) -> Array:
     for k in range(3):
         np.add.at(normals, tris[:, k], face)
     normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12
-    k = np.arange(directions) + 0.5
-    turn, up = np.pi * (1 + 5**0.5) * k, 1 - 2 * k / directions
+    step = np.arange(directions) + 0.5
+    turn, up = np.pi * (1 + 5**0.5) * step, 1 - 2 * step / directions
     ring = np.sqrt(1 - up**2)
     seen, total = np.zeros(len(V)), np.zeros(len(V))
     side, centre = 384, np.array([0, 6.9, 0.6])
@@ -296,7 +296,7 @@ def main(data: Path, out: Path) -> None:
     """Bake and write the asset."""
     arrays = bake(data)
     with atomic_path(out) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
     sys.stderr.write(f"{out}: {out.stat().st_size / 1e6:.2f} MB\n")
 
 

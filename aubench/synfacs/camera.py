@@ -19,7 +19,7 @@ DISTANCE, NEAR, LEVEL = 14.0, 1.2, 7.26
 """The viewer stands ``DISTANCE`` dm before the plane z = ``NEAR``, at the height of the face."""
 # (dm of face across the image, height of the eyes as a share of the image from the top)
 FRAMINGS = {"face": (1.86, 0.37), "head": (2.75, 0.465)}
-"""``face``: from above the highest brow to below the chin, eyes at fixed places; ``head``: wider."""
+"""``face``: highest brow to below the chin, eyes at fixed places; ``head``: wider."""
 
 
 @dataclass(frozen=True)

@@ -276,4 +276,3 @@ def identity(subject: str) -> Identity:
         hair_lift=lift,
         strands=strands.astype(np.float16),
     )
-

@@ -83,7 +83,7 @@ def shadow(V: Array, points: Array, normals: Array, key: Array) -> Array:
 def half_dot(key: Array, bump: Array) -> Array:
     """Return the clipped cosine between normals [3, K] and the half vector to the viewer."""
     half = unit(key + np.array([0, 0, 1], F32))
-    return np.clip(half[0] * bump[0] + half[1] * bump[1] + half[2] * bump[2], 0, 1)
+    return np.asarray(np.clip(half[0] * bump[0] + half[1] * bump[1] + half[2] * bump[2], 0, 1))
 
 
 def diffuse(

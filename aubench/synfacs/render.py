@@ -114,9 +114,7 @@ def render(
     return _develop(flat, size, at.noise, key)
 
 
-def render_key(
-    key: str, *, size: int = 128, framing: str = "face"
-) -> npt.NDArray[np.uint8]:
+def render_key(key: str, *, size: int = 128, framing: str = "face") -> npt.NDArray[np.uint8]:
     """Render the image of a key, uint8 [size, size, 3]."""
     return render(*parse_key(key), size=size, framing=framing)
 
@@ -222,7 +220,7 @@ def _shade(
     d, grid, light = surface.data, _Grid(surface, size), lights(at)
     lit_low = np.zeros((size, size), F32)
     lit_low[grid.mask] = shadow(
-        posed, d[PX : PZ + 1, grid.sample].T, d[:NZ + 1, grid.sample].T, light.key
+        posed, d[PX : PZ + 1, grid.sample].T, d[: NZ + 1, grid.sample].T, light.key
     )
     cover = grid.mask.astype(F32)
     soft = np.clip(np.where(grid.mask, blur(lit_low, 2) / (blur(cover, 2) + 1e-4), 0), 0, 1)
@@ -403,4 +401,4 @@ def _develop(flat: Array, size: int, grain: float, key: str) -> npt.NDArray[np.u
     digest = hashlib.sha256(f"{key}@{size}".encode()).digest()
     draw = np.random.default_rng(int.from_bytes(digest[:8], "little"))
     image = image + draw.standard_normal(image.shape, dtype=F32) * F32(grain * 255)
-    return np.clip(np.round(image), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.round(image), 0, 255), np.uint8)

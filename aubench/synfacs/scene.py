@@ -94,4 +94,4 @@ def _resized_noise(draw: np.random.Generator, size: int, cells: int) -> Array:
     """Noise drawn at one resolution and sampled, so that the scene does not depend on size."""
     plane = noise(draw, 64, 64, cells)
     at = np.minimum((np.arange(size) + 0.5) * 64 / size, 63).astype(int)
-    return plane[np.ix_(at, at)]
+    return np.asarray(plane[np.ix_(at, at)])

@@ -66,7 +66,10 @@ def _pigment(look: Looks, draw: np.random.Generator) -> tuple[Array, Array]:
         height, sigma = draw.uniform(0.08, 0.42), draw.uniform(0.77, 1.05)
         _dot(dark, row, int((column - U_MIN) / TEXEL), 3, height, sigma)
     for _ in range(int(draw.integers(0, 4))):
-        row, column = int(draw.integers(60, HIGH - 100)), int(draw.integers(WIDE // 4, 3 * WIDE // 4))
+        row, column = (
+            int(draw.integers(60, HIGH - 100)),
+            int(draw.integers(WIDE // 4, 3 * WIDE // 4)),
+        )
         _dot(dark, row, column, 5, 1.3, 1.6)
     return dark, blood
 
@@ -130,14 +133,18 @@ def texture(subject: str, look: Looks) -> Array:
     albedo = albedo * (1 - hair[..., None]) + hair[..., None] * brow
     draw = stream(subject, "pores")
     pores = 0.5 + 0.5 * bump(u, v, 0, 7.0, 0.45, 0.35)
-    height = pores * (0.00042 * noise(draw, HIGH, WIDE, 300) + 0.0003 * noise(draw, HIGH, WIDE, 150))
+    height = pores * (
+        0.00042 * noise(draw, HIGH, WIDE, 300) + 0.0003 * noise(draw, HIGH, WIDE, 150)
+    )
     height = height + 0.0005 * noise(draw, HIGH, WIDE, 40)
     cavity = np.zeros((HIGH, WIDE), F32)
     for name, weight in STATIC.items():
         for at, raised, hollow in wrinkle_set(look.variant)[name]:
             height[at] += raised * weight * (look.age * 0.9 + 0.03)
             cavity[at] += hollow * weight * look.age * 0.7
-    oil = look.oil * (0.75 + 0.5 * bump(u, v, 0, 7.1, 0.16, 0.5) + 0.3 * bump(u, v, 0, 7.8, 0.4, 0.15))
+    oil = look.oil * (
+        0.75 + 0.5 * bump(u, v, 0, 7.1, 0.16, 0.5) + 0.3 * bump(u, v, 0, 7.8, 0.4, 0.15)
+    )
     planes = [
         *np.moveaxis(albedo, 2, 0), np.gradient(height, TEXEL, axis=1),
         np.gradient(height, TEXEL, axis=0), cavity, np.clip(hair + beard * 0.5, 0, 1), oil,

@@ -47,7 +47,7 @@ PRESETS = {
     "t5-base": Preset(32128, 768, 12, 12, 64, 3072, False, 768, 2048, "t5-base"),
     "t5-large": Preset(32128, 1024, 24, 16, 64, 4096, False, 1024, 2048, "t5-large"),
 }
-"""``nano`` is trained from scratch and shipped; the others are the paper's (t5-large) and smaller."""
+"""``nano`` is trained from scratch and shipped; ``t5-large`` is the paper's."""
 
 
 def preset(name: str) -> Preset:
@@ -158,9 +158,7 @@ class TextAU:
                 found.update(zip(part, p, strict=True))
         return np.stack([found[text] for text in texts]).astype(np.float32)
 
-    def encode(
-        self, texts: Sequence[str]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    def encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """Return the encoder's hidden states float32 [N, L, C] and the mask of real tokens."""
         with torch.inference_mode():
             ids, mask = (x.to(self.device) for x in self.tokens(texts))

@@ -64,17 +64,13 @@ def combinations(limit: int | None) -> list[tuple[int, ...]]:
     return [parse_aus(name) for name in train_combinations()][:limit]
 
 
-def draw_text(
-    aus: tuple[int, ...], draw: np.random.Generator, drop: float
-) -> str:
+def draw_text(aus: tuple[int, ...], draw: np.random.Generator, drop: float) -> str:
     """Return a training text: seen wordings at random, sentences shuffled, words left out."""
     from aubench.describe import allocate
 
     constructs = list(allocate(aus)) or [()]
     draw.shuffle(constructs)
-    words = " ".join(
-        wordings()[c][int(draw.integers(0, len(SEEN)))] for c in constructs
-    ).split()
+    words = " ".join(wordings()[c][int(draw.integers(0, len(SEEN)))] for c in constructs).split()
     kept = [word for word in words if draw.random() >= drop]
     return " ".join(kept or words)
 
@@ -165,7 +161,7 @@ class Trainer:
             self.network(ids, mask), labels
         )
         self.optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         return float(loss.detach())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+
 from aubench.generator import Generator, GeneratorInfo, Request, WeightSource
 
 if TYPE_CHECKING:
@@ -41,9 +42,7 @@ class Control(Generator):
         self.chosen = dict(zip(samples.frame["sample_id"], self.keys(), strict=True))
 
     @classmethod
-    def load(
-        cls, weights: WeightSource, *, device: str, dtype: str, **options: Any
-    ) -> Self:
+    def load(cls, weights: WeightSource, *, device: str, dtype: str, **options: Any) -> Self:
         """Return a control for the samples and images the harness hands over."""
         return cls(options["samples"], options["images"])
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+
 from aubench.errors import AubenchError
 from aubench.generator import Generator, GeneratorInfo, Request, WeightSource
 
 if TYPE_CHECKING:
     from aubench.textau.classifier import TextAU
-
     from vqauface.presets import Preset
     from vqauface.rqvae import RQVAE
     from vqauface.transformer import MaskedTransformer
@@ -53,7 +53,6 @@ class VQAUFace(Generator):
                 is not the CPU.
         """
         from aubench.textau import load_text_au
-
         from vqauface.weights import load
 
         if options:

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from aubench.errors import AubenchError
 from aubench.files import atomic_path, write_text
 from aubench.progress import bar
-from torch import Tensor, nn
-
 from vqauface.presets import preset
 from vqauface.rqvae import RQVAE, Critic, embed
 from vqauface.transformer import MaskedTransformer, token_loss
@@ -38,9 +38,9 @@ class Settings:
     seed: int = 3
     limit: int | None = None
     # Stage I. The anatomical and adversarial losses join once the smoothed L1 is below `ready`.
-    ready: float = 0.07
-    anatomical: float = 2.0
-    adversarial: float = 0.02
+    ready: float = 0.06
+    anatomical: float = 0.15
+    adversarial: float = 0.005
     # Stage II.
     drop_text: float = 0.1
     changed: float = 3.0
@@ -119,8 +119,10 @@ class Loop:
 
     def _rate(self) -> float:
         share = self.step_number / self.s.steps
-        return self.s.rate * min(1.0, self.step_number / 100 + 0.01) * (
-            0.5 * (1 + math.cos(math.pi * share)) * 0.98 + 0.02
+        return (
+            self.s.rate
+            * min(1.0, self.step_number / 100 + 0.01)
+            * (0.5 * (1 + math.cos(math.pi * share)) * 0.98 + 0.02)
         )
 
     def _average(self) -> None:
@@ -391,6 +393,8 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--anatomical", type=float, default=Settings.anatomical)
+    parser.add_argument("--adversarial", type=float, default=Settings.adversarial)
     parser.add_argument("--fresh", action="store_true")
     given = vars(parser.parse_args(words))
     out, fresh = given.pop("out"), given.pop("fresh")

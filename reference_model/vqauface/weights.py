@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+
 from aubench import __version__
 from aubench.errors import AubenchError
 from aubench.files import atomic_path, sha256_file, write_text
-
 from vqauface.presets import Preset, preset
 from vqauface.rqvae import RQVAE
 from vqauface.transformer import MaskedTransformer
@@ -34,10 +34,11 @@ def _half(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor
 
 def export(loop: StageTwo, out: Path) -> Path:
     """Write ``<preset>.safetensors`` (half precision) and its card; return the weights."""
+    from safetensors.torch import save_file
+
     from aubench.detectors import load_detector
     from aubench.synfacs.render import renderer_id
     from aubench.textau import load_text_au
-    from safetensors.torch import save_file
 
     one = torch.load(out / "stage1.checkpoint.pt", weights_only=True)
     name = loop.s.preset
@@ -65,7 +66,9 @@ def export(loop: StageTwo, out: Path) -> Path:
 
 
 def _command(settings: dict[str, Any]) -> str:
-    words = [f"--{key} {settings[key]}" for key in ("stage", "preset", "steps", "batch", "rate", "seed")]
+    words = [
+        f"--{key} {settings[key]}" for key in ("stage", "preset", "steps", "batch", "rate", "seed")
+    ]
     return "python -m vqauface.train " + " ".join(words)
 
 

@@ -1,0 +1,77 @@
+"""``aubench data``: the synthetic faces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def data() -> None:
+    """Build or look at the synthetic faces."""
+
+
+@data.command()
+@click.argument("dataset", type=click.Choice(["synfacs"]))
+@click.option("--split", type=click.Choice(["train", "validation", "test", "all"]),
+              default="all", show_default=True)  # fmt: skip
+@click.option("--size", type=click.IntRange(32, 512), default=128, show_default=True)
+def build(dataset: str, split: str, size: int) -> None:
+    """Render the images of a split into the cache; interrupt it freely, it resumes."""
+    from aubench.datasets.synfacs import load_split
+    from aubench.files import home
+
+    for name in ("train", "validation", "test") if split == "all" else (split,):
+        targets, references, _, _ = load_split(name, size)
+        click.echo(f"{name}: {len(targets)} faces, {len(references)} references")
+    click.echo(f"in {home() / dataset}")
+
+
+@data.command()
+@click.argument("dataset", type=click.Choice(["synfacs"]))
+@click.option("--aus", default="neutral", show_default=True, help="6+12+15, or 6=3+12=4.5.")
+@click.option("--intensity", type=click.FloatRange(0, 5), default=4.0, show_default=True)
+@click.option("--subject", default="S320", show_default=True)
+@click.option("--scene", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--size", type=click.IntRange(32, 1024), default=256, show_default=True)
+@click.option("--framing", type=click.Choice(["face", "head"]), default="face", show_default=True)
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
+def show(
+    dataset: str, aus: str, intensity: float, subject: str, scene: int, size: int, framing: str,
+    out: Path,
+) -> None:  # fmt: skip
+    """Render one face."""
+    from aubench.facs import parse_intensities
+    from aubench.synfacs import format_key
+    from aubench.synfacs.render import render
+
+    values = parse_intensities(aus, intensity)
+    _write(out, render(subject, values, scene, size=size, framing=framing))
+    click.echo(f"{out}: {format_key(subject, values, scene)}")
+
+
+@data.command()
+@click.option("--subjects", default="S320,S325,S330,S335,S340", show_default=True)
+@click.option("--intensity", type=click.FloatRange(0, 5), default=4.0, show_default=True)
+@click.option("--size", type=click.IntRange(32, 512), default=128, show_default=True)
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
+def sheet(subjects: str, intensity: float, size: int, out: Path) -> None:
+    """Render subjects against every AU and the six conflicts."""
+    from aubench.synfacs.sheet import every_au
+    from aubench.synfacs.sheet import sheet as draw
+
+    names = [name.strip() for name in subjects.split(",")]
+    _write(out, draw(names, every_au(), intensity=intensity, size=size))
+    click.echo(f"{out}: {', '.join(every_au())}")
+
+
+def _write(out: Path, image: object) -> None:
+    from typing import Any, cast
+
+    from PIL import Image
+
+    from aubench.files import atomic_path
+
+    with atomic_path(out) as temporary:
+        Image.fromarray(cast("Any", image)).save(temporary, format="PNG")
