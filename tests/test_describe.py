@@ -1,0 +1,122 @@
+"""AU texts: allocation, wording, and what they mention."""
+
+import itertools
+import json
+
+import pytest
+from aubench.describe import allocate, describe, mentioned, wordings
+from aubench.errors import AubenchError
+from aubench.facs import AUS, load_facs, parse_aus
+from hypothesis import given
+from hypothesis import strategies as st
+
+EVERY = [tuple(au for k, au in enumerate(AUS) if n >> k & 1) for n in range(1 << 12)]
+
+
+def named(aus):
+    return ["+".join(map(str, construct)) for construct in allocate(aus)]
+
+
+@pytest.mark.parametrize(("aus", "expected"), [
+    ("6+7+10+12+14+15", ["6+7+12", "10+15", "10+14"]),
+    ("1+2+10+12", ["1+2", "10", "12"]),
+    ("4+17+23+24", ["17+23", "17+24", "4"]),
+    ("6+7+12+14+15+23", ["6+7+12", "14+23", "15+23"]),
+    ("14+17+23+24", ["14+17", "14+23", "17+23", "17+24"]),
+    ("6+7+10+23", ["6", "7", "10", "23"]),
+    ("7+12+14", ["7+12", "14"]),
+    ("6+12+15+17", ["6+12+15+17"]),
+    ("neutral", []),
+])  # fmt: skip
+def test_worked_cases(aus, expected):
+    assert sorted(named(parse_aus(aus))) == sorted(expected)
+
+
+def test_table_holds_38_constructs_of_five_distinct_wordings():
+    table = load_facs()
+    assert [len(c.aus) for c in table.combinations].count(2) == 17
+    assert [len(c.aus) for c in table.combinations].count(3) == 7
+    assert [len(c.aus) for c in table.combinations].count(4) == 2
+    expected = {(au,) for au in AUS} | {c.aus for c in table.combinations} | {()}
+    assert set(wordings()) == expected and len(expected) == 39
+    texts = [text for five in wordings().values() for text in five]
+    assert all(len(five) == 5 for five in wordings().values())
+    assert len(set(texts)) == len(texts) == 195
+
+
+def test_each_wording_speaks_of_its_aus_and_no_other():
+    for construct, five in wordings().items():
+        for text in five:
+            assert mentioned(text) == set(construct), (construct, text)
+
+
+def test_every_combination_is_covered_and_nothing_else_is_claimed():
+    for aus in EVERY:
+        constructs = allocate(aus)
+        assert {au for c in constructs for au in c} == set(aus)
+        assert len(set(constructs)) == len(constructs)
+        for variant in range(5):
+            assert mentioned(describe(aus, variant=variant).text) == set(aus)
+
+
+def test_opposed_aus_are_never_described_apart():
+    """Where a text claims both directions of one landmark, one construct reconciles them."""
+    joint = {pair for pair in load_facs().conflicts if pair != (2, 4)}
+    for aus in EVERY:
+        constructs = allocate(aus)
+        singles = {c[0] for c in constructs if len(c) == 1}
+        for pair in joint:
+            assert not singles.issuperset(pair), (aus, pair)
+
+
+@given(st.sets(st.sampled_from(AUS)), st.integers(0, 2**31))
+def test_text_depends_on_aus_and_seed_alone(aus, seed):
+    ordered = tuple(sorted(aus))
+    first = describe(ordered, seed=seed).text
+    assert first == describe(tuple(reversed(ordered)), seed=seed).text
+    assert first[0].isupper() and first.endswith(".")
+
+
+def test_seeds_reach_every_wording():
+    texts = {describe((12,), seed=s).text for s in range(60)}
+    assert texts == set(wordings()[(12,)])
+
+
+def test_muscles_and_conflicts_are_told():
+    done = describe(parse_aus("6+12+15"))
+    assert "zygomaticus major" in done.muscles and (12, 15) in done.conflicts
+
+
+def test_user_table_overrides(tmp_path):
+    from pathlib import Path
+
+    import aubench.facs as module
+
+    shipped = Path(module.__file__).with_name("facs.toml").read_text()
+    own = tmp_path / "own.toml"
+    own.write_text(shipped.replace('aus = "6+12+15+17"', 'aus = "6+12+17+23"'))
+    assert (6, 12, 15, 17) not in allocate((6, 12, 15, 17), load_facs(own))
+    for damage in ("not toml [", shipped.replace("6 = {", "# 6 = {"), "[aus]\n"):
+        bad = tmp_path / f"bad{len(damage)}.toml"
+        bad.write_text(damage)
+        with pytest.raises(AubenchError, match="bad"):
+            load_facs(bad)
+    with pytest.raises(AubenchError, match="cannot read"):
+        load_facs(tmp_path / "absent.toml")
+
+
+def test_command_prints_text_constructs_and_json(aubench):
+    text = aubench("describe", "6+12+15", check=0).stdout
+    assert "constructs: 6+12+15" in text and "conflict:   12+15" in text
+    data = json.loads(aubench("describe", "AU1,AU4", "--json", "--variant", "2", check=0).stdout)
+    assert data["constructs"] == ["1+4"] and data["text"] == wordings()[(1, 4)][2]
+    assert "choose 0 to 4" in aubench("describe", "1", "--variant", "7", check=2).stderr
+
+
+def test_wordings_of_a_construct_are_not_near_copies():
+    def words(text):
+        return set(text.lower().strip(".").split())
+
+    for five in wordings().values():
+        for a, b in itertools.combinations(five, 2):
+            assert len(words(a) & words(b)) / len(words(a) | words(b)) < 0.85, (a, b)
