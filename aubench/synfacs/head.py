@@ -8,9 +8,12 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from scipy import sparse
+
+from aubench.errors import AubenchError
 
 F32 = np.float32
 Array = np.ndarray[Any, Any]
@@ -37,12 +40,26 @@ def bump(u: Array, v: Array, cu: float, cv: float, su: float, sv: float) -> Arra
     return np.exp(-0.5 * (((u - cu) / su) ** 2 + ((v - cv) / sv) ** 2)).astype(F32)
 
 
+def _read(path: Path) -> dict[str, Array]:
+    """Return the arrays of the asset.
+
+    Raises:
+        AubenchError: the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as asset:
+            return {name: asset[name] for name in asset.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise AubenchError(
+            f"cannot read the head asset {path}: {error}", "install aubench again"
+        ) from error
+
+
 class Head:
     """Arrays of the asset and what follows from them alone; one instance a process."""
 
     def __init__(self) -> None:
-        with np.load(ASSET, allow_pickle=False) as asset:
-            raw = {name: asset[name] for name in asset.files}
+        raw = _read(ASSET)
         self.mean: Array = raw["mean"]
         n_fine, n_coarse = len(self.mean), len(raw["coarse"])
         self.subdivision = sparse.csr_matrix(
@@ -81,7 +98,6 @@ class Head:
         self.teeth = np.nonzero(np.isin(self.vertex_part, (3, 4, 5)))[0]
         self.eye_centre = {p: self.mean[self.vertex_part == p].mean(0) for p in (1, 2)}
         self.neck = smoothstep(5.75, 6.45, y)[:, None].astype(F32)
-        self._incidence = self._vertex_faces(self.triangles, n_fine)
         self._lashes()
 
     def _targets(self, raw: dict[str, Array]) -> None:
@@ -92,12 +108,6 @@ class Head:
         counts = np.diff(start)
         step = np.repeat(raw["target_scale"], counts)[:, None]
         self._delta = (raw["target_delta"] * step).astype(F32)
-
-    @staticmethod
-    def _vertex_faces(triangles: Array, n: int) -> sparse.csr_matrix:
-        m = len(triangles)
-        ones = np.ones(3 * m, F32)
-        return sparse.csr_matrix((ones, (triangles.T.ravel(), np.tile(np.arange(m), 3))), (n, m))
 
     def _lashes(self) -> None:
         from scipy.spatial import cKDTree
@@ -122,10 +132,9 @@ class Head:
 
     def normals(self, V: Array) -> Array:
         """Return unit vertex normals float32 [n, 3] of the solid parts."""
-        a = V[self.triangles[:, 0]]
-        face = np.cross(V[self.triangles[:, 1]] - a, V[self.triangles[:, 2]] - a).astype(F32)
-        N = self._incidence @ face
-        return np.asarray(N / (np.sqrt((N * N).sum(1, keepdims=True)) + 1e-12), F32)
+        from aubench.synfacs.kernels import vertex_normals
+
+        return np.asarray(vertex_normals(V, self.triangles))
 
 
 @lru_cache(maxsize=1)

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SUBJECTS = 400
-SPLITS = {"train": range(0, 280), "validation": range(280, 320), "test": range(320, 400)}
+SPLITS = {"train": range(280), "validation": range(280, 320), "test": range(320, 400)}
 """Subject numbers of each split; no subject is in two."""
+
+SCENE_MAX = 9_999_999_999
+"""Largest scene seed."""
 
 _KEY = re.compile(r"(S\d{3})/(\d{1,10})/(neutral|\d+=\d\.\d(?:\+\d+=\d\.\d)*)")
 
@@ -34,7 +37,8 @@ def check_subject(subject: str) -> int:
     if re.fullmatch(r"S\d{3}", subject) and int(subject[1:]) < SUBJECTS:
         return int(subject[1:])
     raise AubenchError(
-        f"unknown subject '{subject}'", f"subjects are S000 to {subject_name(SUBJECTS - 1)}"
+        f"unknown subject '{subject}'",
+        f"subjects are S000 to {subject_name(SUBJECTS - 1)}",
     )
 
 
@@ -46,14 +50,37 @@ def format_key(
     Args:
         subject: ``S000`` to ``S399``.
         intensities: 12 values in 0..5 in the order of ``AUS``, rounded to 0.1.
-        scene: scene seed, not negative.
+        scene: scene seed, 0 to ``SCENE_MAX``.
+
+    Raises:
+        AubenchError: unknown subject, not 12 intensities, an intensity that is NaN or outside
+            0..5, or a scene seed out of range.
     """
-    active = [
-        f"{au}={value:.1f}"
-        for au, value in zip(AUS, (round(float(x), 1) for x in intensities), strict=True)
-        if value > 0
-    ]
+    values = _checked(subject, intensities, scene)
+    active = [f"{au}={value:.1f}" for au, value in zip(AUS, values, strict=True) if value > 0]
     return f"{subject}/{int(scene)}/{'+'.join(active) or 'neutral'}"
+
+
+def _checked(
+    subject: str, intensities: Sequence[float] | npt.NDArray[np.floating], scene: int
+) -> list[float]:
+    """Return the intensities rounded to 0.1 after checking every part of a key."""
+    check_subject(subject)
+    if not 0 <= int(scene) <= SCENE_MAX:
+        raise AubenchError(f"scene seed {scene} is out of range", f"use 0 to {SCENE_MAX}")
+    values = [float(x) for x in intensities]
+    if len(values) != len(AUS):
+        raise AubenchError(
+            f"{len(values)} AU intensities given for {subject}, {len(AUS)} needed",
+            "one for each of AU " + ", ".join(map(str, AUS)),
+        )
+    for au, value in zip(AUS, values, strict=True):
+        if not 0 <= value <= 5:  # NaN fails too
+            raise AubenchError(
+                f"intensity {value:g} of AU{au} for {subject} is out of range",
+                "0 is absent, 1 to 5 are the FACS levels A to E",
+            )
+    return [round(value, 1) for value in values]
 
 
 def parse_key(key: str) -> tuple[str, npt.NDArray[np.float32], int]:
@@ -74,8 +101,14 @@ def parse_key(key: str) -> tuple[str, npt.NDArray[np.float32], int]:
         for part in actions.split("+"):
             au, value = part.split("=")
             if int(au) not in AUS or not 0 < float(value) <= 5:
-                raise AubenchError(f"bad action '{part}' in image key '{key}'")
+                raise AubenchError(
+                    f"bad action '{part}' in image key '{key}'",
+                    "AU" + ", ".join(map(str, AUS)) + " with an intensity from 0.1 to 5.0",
+                )
             values[AUS.index(int(au))] = float(value)
     if format_key(subject, values, int(scene)) != key:
-        raise AubenchError(f"image key '{key}' is not in canonical form")
+        raise AubenchError(
+            f"image key '{key}' is not in canonical form",
+            "AUs ascend, each once, with one decimal",
+        )
     return subject, values, int(scene)

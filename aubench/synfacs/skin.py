@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
+BAND = 48
+"""Rows of the texture plane treated at a time: float64 colour of all of it would be 30 MB."""
 BASE = np.array([0.66, 0.46, 0.375])
 MELANIN = np.array([0.54, 0.66, 0.76])
 BLOOD = np.array([0.05, 0.36, 0.28])
@@ -62,7 +64,10 @@ def _pigment(look: Looks, draw: np.random.Generator) -> tuple[Array, Array]:
     for cells, w in ((14, 0.07), (50, 0.05), (160, 0.03)):
         dark += w * noise(draw, HIGH, WIDE, cells)
     for _ in range(int(500 * look.freckles)):
-        row, column = int((draw.normal(7.1, 0.22) - V_MIN) / TEXEL), draw.normal(0, 0.45)
+        row, column = (
+            int((draw.normal(7.1, 0.22) - V_MIN) / TEXEL),
+            draw.normal(0, 0.45),
+        )
         height, sigma = draw.uniform(0.08, 0.42), draw.uniform(0.77, 1.05)
         _dot(dark, row, int((column - U_MIN) / TEXEL), 3, height, sigma)
     for _ in range(int(draw.integers(0, 4))):
@@ -123,30 +128,41 @@ def texture(subject: str, look: Looks) -> Array:
     from aubench.synfacs.identity import stream
 
     u, v = texture_grid()
+    out = np.empty((HIGH, WIDE, 8), np.float16)
     dark, blood = _pigment(look, stream(subject, "pigment"))
-    depth = dark[..., None] * MELANIN + blood[..., None] * BLOOD * (1 - 0.15 * look.melanin)
-    albedo = np.exp(np.log(BASE) - depth)
-    brow = np.array(look.brow)
     beard = _stubble(look, stream(subject, "stubble-grain"))
-    albedo = albedo * (1 - beard[..., None]) + beard[..., None] * brow * 1.2
     hair = _brows(look, stream(subject, "brows"))
-    albedo = albedo * (1 - hair[..., None]) + hair[..., None] * brow
-    draw = stream(subject, "pores")
+    for top in range(0, HIGH, BAND):
+        at = slice(top, top + BAND)
+        out[at, :, :3] = _albedo(look, dark[at], blood[at], beard[at], hair[at])
+    height, cavity = _relief(look, stream(subject, "pores"))
+    out[..., 3] = np.gradient(height, TEXEL, axis=1)
+    out[..., 4] = np.gradient(height, TEXEL, axis=0)
+    out[..., 5] = cavity
+    out[..., 6] = np.clip(hair + beard * 0.5, 0, 1)
+    shine = 0.75 + 0.5 * bump(u, v, 0, 7.1, 0.16, 0.5) + 0.3 * bump(u, v, 0, 7.8, 0.4, 0.15)
+    out[..., 7] = look.oil * shine
+    return out.reshape(-1, 8)
+
+
+def _albedo(look: Looks, dark: Array, blood: Array, beard: Array, hair: Array) -> Array:
+    """Return linear RGB float64 [h, w, 3]: light absorbed by melanin and blood, hair on top."""
+    depth = dark[..., None] * MELANIN + blood[..., None] * BLOOD * (1 - 0.15 * look.melanin)
+    skin = np.exp(np.log(BASE) - depth)
+    brow = np.array(look.brow)
+    skin = skin * (1 - beard[..., None]) + beard[..., None] * brow * 1.2
+    return np.asarray(skin * (1 - hair[..., None]) + hair[..., None] * brow)
+
+
+def _relief(look: Looks, draw: np.random.Generator) -> tuple[Array, Array]:
+    """Return height (dm) and cavity of pores and of the furrows that age has left."""
+    u, v = texture_grid()
     pores = 0.5 + 0.5 * bump(u, v, 0, 7.0, 0.45, 0.35)
-    height = pores * (
-        0.00042 * noise(draw, HIGH, WIDE, 300) + 0.0003 * noise(draw, HIGH, WIDE, 150)
-    )
-    height = height + 0.0005 * noise(draw, HIGH, WIDE, 40)
+    fine = 0.00042 * noise(draw, HIGH, WIDE, 300) + 0.0003 * noise(draw, HIGH, WIDE, 150)
+    height = pores * fine + 0.0005 * noise(draw, HIGH, WIDE, 40)
     cavity = np.zeros((HIGH, WIDE), F32)
     for name, weight in STATIC.items():
         for at, raised, hollow in wrinkle_set(look.variant)[name]:
             height[at] += raised * weight * (look.age * 0.9 + 0.03)
             cavity[at] += hollow * weight * look.age * 0.7
-    oil = look.oil * (
-        0.75 + 0.5 * bump(u, v, 0, 7.1, 0.16, 0.5) + 0.3 * bump(u, v, 0, 7.8, 0.4, 0.15)
-    )
-    planes = [
-        *np.moveaxis(albedo, 2, 0), np.gradient(height, TEXEL, axis=1),
-        np.gradient(height, TEXEL, axis=0), cavity, np.clip(hair + beard * 0.5, 0, 1), oil,
-    ]  # fmt: skip
-    return np.stack([np.asarray(p).ravel() for p in planes], 1).astype(np.float16)
+    return height, cavity
