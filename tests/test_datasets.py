@@ -8,6 +8,9 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from aubench.datasets import image_source
 from aubench.datasets import images as images_module
 from aubench.datasets.images import SynfacsImages
@@ -23,8 +26,6 @@ from aubench.datasets.synfacs import (
 from aubench.errors import AubenchError
 from aubench.protocol import load_protocol
 from aubench.synfacs.render import render_key
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 KEYS = ["S001/100/neutral", "S001/100/12=4.0", "S002/200/1=2.0+4=3.0"]
 

@@ -4,11 +4,12 @@ import itertools
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from aubench.describe import allocate, describe, mentioned, wordings
 from aubench.errors import AubenchError
 from aubench.facs import AUS, load_facs, parse_aus
-from hypothesis import given
-from hypothesis import strategies as st
 
 EVERY = [tuple(au for k, au in enumerate(AUS) if n >> k & 1) for n in range(1 << 12)]
 

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from aubench.metrics import aaad, au_scores, bootstrap
 from aubench.metrics.extractors import clean_resize, load_extractor
 from aubench.metrics.frechet import (
@@ -15,8 +18,6 @@ from aubench.metrics.inception_score import inception_score
 from aubench.metrics.kernel import kernel_distance, kernel_distance_subsets
 from aubench.metrics.measure import measure
 from aubench.metrics.prdc import prdc
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def cloud(seed, n, d, shift=0.0, scale=1.0):

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+
 from aubench.errors import AubenchError
 from aubench.files import shipped
 from aubench.freeze import CONFLICTS, PLANS, REGIONS, freeze

@@ -6,14 +6,15 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from aubench.errors import AubenchError
 from aubench.facs import AUS, labels_of, parse_aus
 from aubench.synfacs import actions
 from aubench.synfacs.identity import looks, stream
 from aubench.synfacs.keys import SPLITS, format_key, parse_key
 from aubench.synfacs.render import landmarks, render, render_key
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 FULL = 5.0
 

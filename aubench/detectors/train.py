@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -140,7 +141,7 @@ class Trainer:
     def _set_rate(self, share: float) -> None:
         warm = min(1.0, share / 0.05)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.rate * warm * 0.5 * (1 + np.cos(np.pi * share))
+            group["lr"] = self.settings.rate * warm * 0.5 * (1 + math.cos(math.pi * share))
 
     def _step(
         self, images: npt.NDArray[np.uint8], labels: Tensor, weight: Tensor, draw: torch.Generator
