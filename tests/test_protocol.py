@@ -88,7 +88,7 @@ def test_a_false_claim_is_found(copy):
     rows[1] = f"unseen-00000,{key}/12=3.0,single"
     (place / "samples.csv").write_text("\n".join(rows) + "\n")
     _sums(place, ["protocol.toml", "samples.csv", "proof.json"])
-    with pytest.raises(AubenchError, match="'12'.*occur in train"):
+    with pytest.raises(AubenchError, match=r"'12'.*occur in train"):
         verify(load_protocol("unseen", folder=copy))
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from vqauface.transformer import MaskedTransformer
 
 
+MICRO_BATCH = 16
+
+
 class VQAUFace(Generator):
     """Reference face and AU text to a face, by parallel decoding of residual codes."""
 
@@ -75,7 +78,19 @@ class VQAUFace(Generator):
         return self.digest
 
     def generate(self, batch: Sequence[Request]) -> npt.NDArray[np.uint8]:
-        """Return uint8 [B, 128, 128, 3]; each image depends on its request alone."""
+        """Return uint8 [B, 128, 128, 3]; each image depends on its request alone.
+
+        Work is done in padded batches of one size, since the last bits of a matrix product may
+        depend on its shape.
+        """
+        parts = []
+        for i in range(0, len(batch), MICRO_BATCH):
+            part = list(batch[i : i + MICRO_BATCH])
+            short = MICRO_BATCH - len(part)
+            parts.append(self._generate(part + part[-1:] * short)[: len(part)])
+        return np.concatenate(parts)
+
+    def _generate(self, batch: Sequence[Request]) -> npt.NDArray[np.uint8]:
         import torch
 
         from vqauface.rqvae import embed

@@ -90,7 +90,7 @@ def decode(
         noise = -torch.log(-torch.log(u[:, step, :, levels].clamp(1e-6, 1 - 1e-6)))
         confidence = sure / levels + temperature * (1 - (step + 1) / steps) * noise
         confidence = confidence.masked_fill(~masked, float("inf"))
-        order = confidence.argsort(-1, stable=True)
+        order = confidence.argsort(dim=-1, stable=True)
         masked = torch.zeros_like(masked)
         if left > 0:
             masked.scatter_(1, order[:, :left], True)
