@@ -15,7 +15,7 @@ def test_render_of_a_known_subject(benchmark, size):
     render("S000", FACE, 1, size=size)
     image = benchmark.pedantic(render, ("S000", FACE, 2), {"size": size}, rounds=20)
     assert image.shape == (size, size, 3)
-    if size == 128:
+    if size == 128 and benchmark.enabled:
         assert benchmark.stats["median"] < 0.060
 
 
@@ -24,7 +24,8 @@ def test_setting_up_a_subject(benchmark):
         identity(f"S{i:03d}")
     names = iter(f"S{i:03d}" for i in range(20, 40))
     benchmark.pedantic(lambda: identity(next(names)), rounds=10)
-    assert benchmark.stats["median"] < 0.3
+    if benchmark.enabled:
+        assert benchmark.stats["median"] < 0.3
 
 
 def test_furrows_cost_little(benchmark):
@@ -39,4 +40,5 @@ def test_furrows_cost_little(benchmark):
     once(np.full(12, 5.0))
     rest = np.median([once(np.zeros(12)) for _ in range(10)])
     benchmark.pedantic(once, (np.full(12, 5.0),), rounds=10)
-    assert benchmark.stats["median"] < 2.5 * rest
+    if benchmark.enabled:
+        assert benchmark.stats["median"] < 2.5 * rest
