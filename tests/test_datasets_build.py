@@ -16,7 +16,7 @@ from aubench.synfacs.render import render_key
 BUILD = """
 from aubench.datasets.images import SynfacsImages
 if __name__ == "__main__":
-    keys = [f"S{i:03d}/1/12={1 + i % 40 / 10:.1f}" for i in range(%d)]
+    keys = [f"S{i:03d}/1/12={1 + i % 40 / 10:.1f}" for i in range(COUNT)]
     SynfacsImages(2).prefetch(keys, 64, "test")
 """
 
@@ -45,7 +45,7 @@ def wait_for(condition, seconds):
 @pytest.mark.slow
 def test_workers_end_with_a_killed_parent_and_the_build_resumes(tmp_path):
     home, script = tmp_path / "home", tmp_path / "build.py"
-    script.write_text(BUILD % 300)
+    script.write_text(BUILD.replace("COUNT", "300"))
     environment = {**os.environ, "AUBENCH_HOME": str(home)}
     parent = subprocess.Popen([sys.executable, str(script)], env=environment)
     workers = []
@@ -63,8 +63,9 @@ def test_workers_end_with_a_killed_parent_and_the_build_resumes(tmp_path):
                 os.kill(pid, signal.SIGKILL)
     kept = {path: path.stat().st_mtime_ns for path in home.rglob("*.png")}
     assert 3 <= len(kept) < 300
-    script.write_text(BUILD % 40)
+    script.write_text(BUILD.replace("COUNT", "12"))
     subprocess.run([sys.executable, str(script)], check=True, env=environment)
+    assert len(list(home.rglob("*.png"))) >= 12
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
 
 

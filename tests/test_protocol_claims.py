@@ -41,7 +41,7 @@ def test_texts_are_as_frozen(name):
 def test_text_and_seed_of_a_sample_need_no_other_sample():
     samples = load_protocol("unseen").samples()
     for row in samples.shard(3, 400).frame.itertuples():
-        aus = [] if row.combination == "neutral" else map(int, row.combination.split("+"))
+        aus = [] if row.combination == "neutral" else [int(n) for n in row.combination.split("+")]
         assert describe(aus, seed=row.seed).text == row.text
 
 
