@@ -72,6 +72,20 @@ class Protocol:
         """Side of the images in pixels, unless a model asks otherwise."""
         return self.definition.size
 
+    @property
+    def seed(self) -> int:
+        """Seed from which, with the sample id, the text and seed of a sample follow."""
+        return self.definition.seed
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """What a generator is told: text or AU labels, and the reference face."""
+        return frozenset({"au" if self.definition.input == "labels" else "text", "reference"})
+
+    def reference_keys(self) -> list[str]:
+        """Return the images that FID and KID compare with: the protocol's own targets."""
+        return [str(key) for key in self.samples().frame["target"].dropna()]
+
     def samples(self) -> SampleSet:
         """Return the samples; texts and seeds follow from sample ids and the protocol's seed.
 
@@ -131,8 +145,9 @@ def check_sums(place: Path) -> dict[str, str]:
     sums = place / SUMS
     try:
         lines = sums.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise AubenchError(f"cannot read {sums}: {error.strerror}", "restore it") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise AubenchError(f"cannot read {sums}: {reason}", "restore it") from error
     digests = {}
     for line in lines:
         expected, _, name = line.partition("  ")
@@ -225,13 +240,22 @@ def verify(protocol: Protocol) -> dict[str, object]:
     _check_subjects(samples.frame["subject"].tolist(), protocol.name)
     if protocol.definition.unseen:
         proof = disjointness(protocol)
-        stated = json.loads((protocol.folder / PROOF).read_text(encoding="utf-8"))
+        stated = _stated_proof(protocol.folder / PROOF)
         if proof["in both"]:
             raise AubenchError(f"{protocol.name}: {proof['in both']} occur in train")
         if proof != stated:
             raise AubenchError(f"{protocol.folder / PROOF} differs from what was recomputed")
         found |= proof
     return found
+
+
+def _stated_proof(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AubenchError(
+            f"cannot read the proof {path}", "restore the frozen protocol"
+        ) from error
 
 
 def _check_subjects(subjects: Sequence[str], name: str) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+OUT_FILE = click.Path(path_type=Path, dir_okay=False)
+
 
 @click.group()
 def data() -> None:
@@ -17,13 +19,15 @@ def data() -> None:
 @click.option("--split", type=click.Choice(["train", "validation", "test", "all"]),
               default="all", show_default=True)  # fmt: skip
 @click.option("--size", type=click.IntRange(32, 512), default=128, show_default=True)
-def build(dataset: str, split: str, size: int) -> None:
+@click.option("--workers", type=click.IntRange(min=1), default=None,
+              help="Processes that render; one a core if not given.")  # fmt: skip
+def build(dataset: str, split: str, size: int, workers: int | None) -> None:
     """Render the images of a split into the cache; interrupt it freely, it resumes."""
     from aubench.datasets.synfacs import load_split
     from aubench.files import home
 
     for name in ("train", "validation", "test") if split == "all" else (split,):
-        targets, references, _, _ = load_split(name, size)
+        targets, references, _, _ = load_split(name, size, processes=workers)
         click.echo(f"{name}: {len(targets)} faces, {len(references)} references")
     click.echo(f"in {home() / dataset}")
 
@@ -36,7 +40,7 @@ def build(dataset: str, split: str, size: int) -> None:
 @click.option("--scene", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--size", type=click.IntRange(32, 1024), default=256, show_default=True)
 @click.option("--framing", type=click.Choice(["face", "head"]), default="face", show_default=True)
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
+@click.option("-o", "--out", type=OUT_FILE, required=True)
 def show(
     dataset: str, aus: str, intensity: float, subject: str, scene: int, size: int, framing: str,
     out: Path,
@@ -55,7 +59,7 @@ def show(
 @click.option("--subjects", default="S320,S325,S330,S335,S340", show_default=True)
 @click.option("--intensity", type=click.FloatRange(0, 5), default=4.0, show_default=True)
 @click.option("--size", type=click.IntRange(32, 512), default=128, show_default=True)
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
+@click.option("-o", "--out", type=OUT_FILE, required=True)
 def sheet(subjects: str, intensity: float, size: int, out: Path) -> None:
     """Render subjects against every AU and the six conflicts."""
     from aubench.synfacs.sheet import every_au

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,23 @@ PACK = 500
 def _single_thread() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["NUMBA_NUM_THREADS"] = "1"
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _begin_work() -> None:
+    """Prepare a worker: one thread, and no life after its parent.
+
+    A parent that dies of SIGKILL cannot end its workers, and they hold both ends of the queue
+    that they wait on, so they would stay for ever, at some 300 MB each.
+    """
+    _single_thread()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _render(keys: list[str], size: int) -> list[Images]:
@@ -67,7 +85,13 @@ class SynfacsImages:
     """The images of synfacs by key, rendered at the size asked for and never resized.
 
     Single images are kept as PNG files, whole splits in packs of ``PACK``.
+
+    Args:
+        processes: how many render at once; one a core if None.
     """
+
+    def __init__(self, processes: int | None = None) -> None:
+        self._processes = processes
 
     @property
     def fingerprint(self) -> str:
@@ -122,18 +146,19 @@ class SynfacsImages:
         with bar(len(set(keys)), label, "img", initial=len(set(keys)) - len(wanted)) as progress:
             self._parallel(_render_files, jobs, progress)
 
-    @staticmethod
-    def _parallel(function: object, jobs: list[tuple[object, ...]], progress: object) -> None:
+    def _parallel(self, function: object, jobs: list[tuple[object, ...]], progress: object) -> None:
         from typing import Any, cast
 
+        count = self._processes or workers()
+
         call, shown = cast("Any", function), cast("Any", progress)
-        if len(jobs) == 1 or workers() == 1:
+        if len(jobs) == 1 or count == 1:
             for job in jobs:
                 shown.update(call(*job))
             return
         try:
             with ProcessPoolExecutor(
-                workers(), mp_context=get_context("spawn"), initializer=_single_thread
+                count, mp_context=get_context("spawn"), initializer=_begin_work
             ) as pool:
                 for done in pool.map(call, *zip(*jobs, strict=True)):
                     shown.update(done)

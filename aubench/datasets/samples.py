@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from aubench.errors import AubenchError
 from aubench.facs import AUS, combination_name
@@ -66,6 +66,29 @@ class SampleSet:
         if not ((labels == 0) | (labels == 1)).all():
             row = int(((labels != 0) & (labels != 1)).any(axis=1).argmax())
             raise AubenchError(f"sample '{ids.iloc[row]}' has an AU label that is not 0 or 1")
+        self._check_intensities()
+        for name, stated, found in zip(
+            ids, self.frame["combination"], combinations_of(labels), strict=True
+        ):
+            if stated != found:
+                raise AubenchError(f"sample '{name}' is called {stated} but its labels say {found}")
+
+    def _check_intensities(self) -> None:
+        import numpy as np
+
+        values, labels = self.intensities(), self.labels()
+        known = ~np.isnan(values)
+        with np.errstate(invalid="ignore"):
+            outside = known & ~((values >= 0) & (values <= 5))
+            against = known & ((values > 0) != (labels == 1))
+        for wrong, what in (
+            (outside, "an intensity outside 0..5"),
+            (against, "an intensity that contradicts its AU label"),
+        ):
+            if wrong.any():
+                row, column = np.argwhere(wrong)[0]
+                name = self.frame["sample_id"].iloc[int(row)]
+                raise AubenchError(f"sample '{name}' has {what} at {INTENSITIES[column]}")
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -82,8 +105,24 @@ class SampleSet:
 
         return self.frame[list(INTENSITIES)].to_numpy(np.float32)
 
+    def subjects(self) -> list[str]:
+        """Return the subject of each sample."""
+        return [str(name) for name in self.frame["subject"]]
+
+    def subset(self, rows: Any) -> Self:
+        """Return the given rows, numbers or a mask bool [N], in the order given."""
+        import numpy as np
+
+        return replace(self, frame=self.frame.iloc[np.asarray(rows)].reset_index(drop=True))
+
     def shard(self, index: int, count: int) -> Self:
-        """Return every ``count``-th sample from ``index``; shards are disjoint and complete."""
+        """Return every ``count``-th sample from ``index``; shards are disjoint and complete.
+
+        Raises:
+            AubenchError: there is no such shard.
+        """
+        if not 0 <= index < count:
+            raise AubenchError(f"no shard {index} of {count}", "shards count from 0")
         return replace(self, frame=self.frame.iloc[index::count].reset_index(drop=True))
 
     def limit(self, count: int) -> Self:
@@ -105,6 +144,23 @@ class SampleSet:
         """Write parquet atomically."""
         with atomic_path(path) as temporary:
             self.frame.to_parquet(temporary, index=False)
+
+
+def read_samples(path: Path, dataset: str) -> SampleSet:
+    """Return the samples in a parquet file that ``SampleSet.write`` made.
+
+    Raises:
+        AubenchError: the file is missing, cut short, or not a sample set.
+    """
+    import pandas as pd
+
+    try:
+        return SampleSet(pd.read_parquet(path), dataset)
+    except AubenchError as error:
+        raise AubenchError(f"{path}: {error.message}", error.hint) from error
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise AubenchError(f"cannot read samples from {path}: {reason}") from error
 
 
 def _plain(value: object) -> str:

@@ -150,7 +150,7 @@ def train_combinations() -> list[str]:
 
 
 def load_split(
-    split: str, size: int, limit: int | None = None
+    split: str, size: int, limit: int | None = None, processes: int | None = None
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.int64], pd.DataFrame]:
     """Return a split for training, rendering what the cache lacks.
 
@@ -158,6 +158,7 @@ def load_split(
         split: ``train``, ``validation`` or ``test``.
         size: pixels.
         limit: only the first samples.
+        processes: how many render at once; one a core if None.
 
     Returns:
         Targets uint8 [N, size, size, 3]; the distinct references uint8 [R, size, size, 3]; for
@@ -168,7 +169,7 @@ def load_split(
     from aubench.datasets.images import SynfacsImages
 
     frame = split_frame(split).head(limit) if limit else split_frame(split)
-    source = SynfacsImages()
+    source = SynfacsImages(processes)
     names, rows = np.unique(frame["reference"].to_numpy(str), return_inverse=True)
     targets = source.packed(list(frame["target"]), size, f"{split} faces")
     references = source.packed([str(n) for n in names], size, f"{split} references")

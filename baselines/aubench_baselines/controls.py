@@ -6,11 +6,13 @@ They may look at targets, which no competitor may, and are marked as controls in
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from aubench.errors import AubenchError
 from aubench.generator import Generator, GeneratorInfo, Request, WeightSource
 
 if TYPE_CHECKING:
@@ -43,7 +45,18 @@ class Control(Generator):
 
     @classmethod
     def load(cls, weights: WeightSource, *, device: str, dtype: str, **options: Any) -> Self:
-        """Return a control for the samples and images the harness hands over."""
+        """Return a control for the samples and images the harness hands over.
+
+        Raises:
+            AubenchError: they were not handed over, or a sample has no target.
+        """
+        lacking = [name for name in ("samples", "images") if name not in options]
+        if lacking:
+            raise AubenchError(f"control '{cls.info.name}' was given no {lacking[0]}")
+        frame = options["samples"].frame
+        if frame["target"].isna().any():
+            sample = frame["sample_id"][frame["target"].isna()].iloc[0]
+            raise AubenchError(f"control '{cls.info.name}': sample '{sample}' has no target")
         return cls(options["samples"], options["images"])
 
     def keys(self) -> list[str]:
@@ -82,14 +95,26 @@ class Shuffled(Control):
     info: ClassVar = _info("shuffled", "the target of another sample")
 
     def keys(self) -> list[str]:
-        """Return targets along one cycle through all samples, ordered by their seeds.
+        """Return the targets, each handed to another sample, of other AUs where that can be.
 
-        The cycle depends on the samples alone, not on batches; no sample keeps its own target.
+        Samples are put in groups of one combination; a rotation by the size of the largest group
+        takes each out of its own, unless that holds more than half of all. Groups stand in the
+        order of a digest, for in the order of names a neighbour would share AUs. All depends on
+        the samples alone, not on batches or the order of rows.
+
+        Raises:
+            AubenchError: there is but one sample.
         """
         frame = self.samples.frame
-        order = np.lexsort((frame["sample_id"].to_numpy(str), frame["seed"].to_numpy()))
+        if len(frame) < 2:
+            raise AubenchError("control 'shuffled' needs two samples", "raise --limit")
+        groups = frame["combination"].to_numpy(str)
+        digest = {name: sha256(name.encode()).hexdigest() for name in set(groups)}
+        keys = np.array([digest[name] for name in groups])
+        order = np.lexsort((frame["sample_id"].to_numpy(str), frame["seed"].to_numpy(), keys))
+        largest = int(frame["combination"].value_counts().max())
         partner = np.empty(len(order), np.int64)
-        partner[order] = np.roll(order, 1)
+        partner[order] = np.roll(order, -largest if largest < len(order) else 1)
         return list(frame["target"].iloc[partner])
 
 
