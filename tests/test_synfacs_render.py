@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,7 +193,7 @@ def test_calibration_holds_on_people_too(subject):
         steps = [landmarks(subject, np.eye(12)[k] * x)[point] - rest[point] for x in (1, 3, 5)]
         along = [float(step @ np.array(axis)) for step in steps]
         assert 0 < along[0] < along[1] < along[2]
-        assert along[2] == pytest.approx(reach, rel=0.3), f"AU{au}"
+        assert along[2] == pytest.approx(reach, rel=0.2), f"AU{au}"
 
 
 def test_23_narrows_and_24_presses():
@@ -223,3 +224,14 @@ def test_every_key_part_is_quantised_the_same_way():
     assert key == "S042/17/6=3.2"
     assert format_key(*parse_key(key)) == key
     assert format_key("S042", np.eye(12)[3] * 0.04, 17) == "S042/17/neutral"
+
+
+def test_the_documented_millimetres_are_the_real_ones():
+    page = (Path(__file__).parents[1] / "docs" / "synfacs.md").read_text(encoding="utf-8")
+    rows = [[c.strip() for c in line.split("|")[1:-1]] for line in page.splitlines() if "|" in line]
+    table = {int(r[0]): [float(x) for x in r[3:]] for r in rows if len(r) == 8 and r[0].isdigit()}
+    assert tuple(table) == AUS
+    for au, told in table.items():
+        point, axis, _ = actions.REACH[au]
+        real = [float(moved(str(au), level)[point] @ np.array(axis)) for level in range(1, 6)]
+        assert told == pytest.approx(real, abs=0.06), f"AU{au}"
