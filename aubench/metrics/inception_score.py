@@ -7,23 +7,43 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+Matrix = npt.NDArray[np.float64]
+
+
+def _log_mean(logp: Matrix) -> Matrix:
+    """Return the logarithm of the mean over rows of exp, without leaving log space."""
+    peak = logp.max(0, keepdims=True)
+    return np.asarray(peak + np.log(np.exp(logp - peak).mean(0, keepdims=True)))
+
 
 def inception_score(
     logits: npt.NDArray[np.floating[Any]], *, splits: int = 10, seed: int = 2020
 ) -> tuple[float, float]:
     """Return mean and deviation over splits of exp E KL(p(y|x) ‖ p(y)), float64 in log space.
 
+    Order and splits are those of torch-fidelity, so that equal logits give equal scores. The value
+    depends on the number of splits; on faces it is not informative.
+
     Args:
         logits: [N, K].
-        splits: of shuffled rows; fewer where N is small.
+        splits: of shuffled rows; fewer where N is smaller.
         seed: of the shuffle.
+
+    Raises:
+        ValueError: no rows, or logits that are not finite.
     """
     rows = np.asarray(logits, np.float64)
-    rows = rows[np.random.default_rng(seed).permutation(len(rows))]
+    if rows.ndim != 2 or not len(rows):
+        raise ValueError(f"want logits [N, K], got {rows.shape}")
+    if not np.isfinite(rows).all():
+        raise ValueError("logits are not finite")
+    n, parts = len(rows), max(1, min(splits, len(rows)))
+    # The legacy generator on purpose: it fixes the same order as torch-fidelity's.
+    rows = rows[np.random.RandomState(seed).permutation(n)]
     peak = rows.max(1, keepdims=True)
     logp = rows - peak - np.log(np.exp(rows - peak).sum(1, keepdims=True))
     scores = []
-    for part in np.array_split(logp, max(1, min(splits, len(logp)))):
-        marginal = np.log(np.exp(part).mean(0, keepdims=True).clip(1e-300))
-        scores.append(np.exp((np.exp(part) * (part - marginal)).sum(1).mean()))
+    for i in range(parts):
+        part = logp[i * n // parts : (i + 1) * n // parts]
+        scores.append(np.exp((np.exp(part) * (part - _log_mean(part))).sum(1).mean()))
     return float(np.mean(scores)), float(np.std(scores))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,24 @@ import numpy.typing as npt
 
 Features = npt.NDArray[np.floating[Any]]
 Matrix = npt.NDArray[np.float64]
+Draws = Sequence[npt.NDArray[np.int64]]
 
 
 def kernel_matrices(x: Features, y: Features) -> tuple[Matrix, Matrix, Matrix]:
-    """Return k(x, x), k(y, y), k(x, y) float64 with k(a, b) = (a·b / D + 1)³."""
+    """Return k(x, x), k(y, y), k(x, y) float64 with k(a, b) = (a·b / D + 1)³.
+
+    Args:
+        x: features [N, D].
+        y: features [M, D].
+
+    Raises:
+        ValueError: other shapes, or features that are not finite.
+    """
     a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
+        raise ValueError(f"want features [N, D] and [M, D], got {a.shape} and {b.shape}")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError("features are not finite")
     d = a.shape[1]
     return (
         np.asarray((a @ a.T / d + 1) ** 3),
@@ -36,6 +50,27 @@ def unbiased(kxx: Matrix, kyy: Matrix, kxy: Matrix) -> float:
     return float(within_x + within_y - 2 * kxy.mean())
 
 
+def kernel_replicates(kxx: Matrix, kyy: Matrix, kxy: Matrix, draws: Draws) -> Matrix:
+    """Return the distance [R] for each resample of the rows of x; y stays as it is.
+
+    A drawn row gets a weight, so a resample costs one product with the kernel matrix. Pairs of an
+    image with its own copy are left out: they are no independent pairs, and would shift the value.
+
+    Args:
+        kxx: k(x, x) [N, N].
+        kyy: k(y, y) [M, M].
+        kxy: k(x, y) [N, M].
+        draws: R arrays of row indices, from ``bootstrap.resamples``.
+    """
+    n, m = kxy.shape
+    weight = np.stack([np.bincount(rows, minlength=n) for rows in draws]).astype(np.float64)
+    total, square = weight.sum(1), (weight**2).sum(1)
+    own = ((weight @ kxx) * weight).sum(1) - weight**2 @ np.diag(kxx)
+    within_y = (kyy.sum() - np.trace(kyy)) / (m * (m - 1))
+    across = weight @ kxy.mean(1) / total
+    return np.asarray(own / (total**2 - square) + within_y - 2 * across)
+
+
 def kernel_distance(x: Features, y: Features) -> float:
     """Return KID of features [N, D] and [M, D] as the full unbiased U-statistic."""
     return unbiased(*kernel_matrices(x, y))
@@ -48,10 +83,15 @@ def kernel_distance_subsets(
 
     The subsets overlap, so the deviation is no standard error. All of them are read off one
     kernel matrix by multiplication with membership indicators.
+
+    Raises:
+        ValueError: fewer than two rows on a side.
     """
     kxx, kyy, kxy = kernel_matrices(x, y)
     n, m = kxy.shape
     k = min(size, n, m)
+    if k < 2:
+        raise ValueError("kernel distance needs at least two samples on each side")
     draw = np.random.default_rng(seed)
     a, b = np.zeros((subsets, n)), np.zeros((subsets, m))
     for row in range(subsets):
