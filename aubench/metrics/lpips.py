@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
+from torch import Tensor
 
-from aubench.files import sha256_file
-from aubench.metrics.extractors import MICRO_BATCH, to_tensor
+from aubench.metrics.extractors import in_micro_batches
 
 MINIMUM = 64
 """Smaller images leave AlexNet's last maps without content."""
@@ -27,7 +26,7 @@ class Lpips:
     Attributes:
         name: for caches.
         id: net and version, as in metric ids.
-        sha256: digest of the backbone.
+        sha256: digest of the backbone's tensors.
     """
 
     name: str
@@ -49,13 +48,15 @@ class Lpips:
             raise ValueError(f"pairs differ in shape: {first.shape} and {second.shape}")
         if min(first.shape[1:3]) < MINIMUM:
             raise ValueError(f"LPIPS needs at least {MINIMUM} px, got {first.shape[1:3]}")
-        out = []
-        with torch.inference_mode():
-            for i in range(0, len(first), MICRO_BATCH):
-                a = to_tensor(first[i : i + MICRO_BATCH], self.device) / 127.5 - 1
-                b = to_tensor(second[i : i + MICRO_BATCH], self.device) / 127.5 - 1
-                out.append(self.network(a, b).flatten().float().cpu().numpy())
-        return np.concatenate(out)
+        both = np.concatenate([first, second], axis=2)  # side by side, to be batched together
+
+        def run(pairs: Tensor) -> dict[str, Tensor]:
+            a, b = (pairs / 127.5 - 1).chunk(2, dim=3)
+            return {"lpips": self.network(a, b).flatten()}
+
+        if not len(first):
+            return np.zeros(0, np.float32)
+        return in_micro_batches(both, self.device, run)["lpips"]
 
 
 @lru_cache(maxsize=1)
@@ -83,4 +84,5 @@ def load_lpips(device: str = "cpu") -> Lpips:
     }
     network.net.load_state_dict(state, strict=True)
     network.eval().requires_grad_(False).to(device)
-    return Lpips("lpips", "alex-v0.1", sha256_file(file), device, network)
+    digest = weights.entry("lpips-alexnet").tensors or ""
+    return Lpips("lpips", "alex-v0.1", digest, device, network)

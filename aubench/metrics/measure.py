@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from aubench.errors import AubenchError
 from aubench.progress import bar
 
 if TYPE_CHECKING:
@@ -80,16 +81,38 @@ def measure(
         load: returns uint8 [B, H, W, 3] for some keys.
         networks: that see every image.
         label: of the progress bar.
+
+    Raises:
+        AubenchError: a network gave a value that is not finite; names the network and the key.
+        ValueError: a wrong number of images or rows, or two networks of one name.
     """
-    parts: dict[str, dict[str, list[npt.NDArray[np.float32]]]] = {n.name: {} for n in networks}
+    names = [network.name for network in networks]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two networks of one name: {', '.join(names)}")
+    parts: dict[str, dict[str, list[npt.NDArray[np.float32]]]] = {name: {} for name in names}
     with bar(len(keys), label, "img") as progress:
         for i in range(0, len(keys), CHUNK):
-            images = load(keys[i : i + CHUNK])
+            asked = keys[i : i + CHUNK]
+            images = load(asked)
+            if len(images) != len(asked):
+                raise ValueError(f"asked for {len(asked)} images, got {len(images)}")
             for network in networks:
                 for name, value in network(images).items():
+                    _check(network.name, name, value, asked)
                     parts[network.name].setdefault(name, []).append(value)
             progress.update(len(images))
     return {
         network: {name: np.concatenate(values) for name, values in arrays.items()}
         for network, arrays in parts.items()
     }
+
+
+def _check(network: str, name: str, value: npt.NDArray[np.float32], keys: Sequence[str]) -> None:
+    if len(value) != len(keys):
+        raise ValueError(f"{network} gave {len(value)} rows of {name} for {len(keys)} images")
+    bad = ~np.isfinite(value.reshape(len(value), -1)).all(1)
+    if bad.any():
+        raise AubenchError(
+            f"{network} gave {name} that are not finite for {keys[int(np.argmax(bad))]}",
+            "check the image, and the device it was measured on",
+        )
