@@ -112,12 +112,12 @@ def test_decoding_of_a_sample_does_not_depend_on_its_batch(guidance):
     model = MaskedTransformer(TINY).eval()
     books = torch.randn(2, 16, 16)
     au, appearance = torch.randn(5, 12, 32), torch.randn(5, 1, 32)
-    grid = torch.randn(5, 4, 32)
+    grid, ref = torch.randn(5, 4, 32), torch.randint(0, 16, (5, 4, 2))
     options = {"steps": 3, "temperature": 1.0, "guidance": guidance}
-    whole = decode(model, books, au, appearance, grid, [1, 2, 3, 4, 5], **options)
-    alone = decode(model, books, au[3:4], appearance[3:4], grid[3:4], [4], **options)
+    whole = decode(model, books, au, appearance, grid, ref, [1, 2, 3, 4, 5], **options)
+    alone = decode(model, books, au[3:4], appearance[3:4], grid[3:4], ref[3:4], [4], **options)
     assert torch.equal(whole[3:4], alone)
-    other = decode(model, books, au[3:4], appearance[3:4], grid[3:4], [99], **options)
+    other = decode(model, books, au[3:4], appearance[3:4], grid[3:4], ref[3:4], [99], **options)
     assert not torch.equal(other, alone)
 
 
@@ -125,15 +125,16 @@ def test_token_loss_counts_masked_positions_alone():
     torch.manual_seed(3)
     model, books = MaskedTransformer(TINY), torch.randn(2, 16, 16)
     states, codes = torch.randn(2, 4, 32), torch.randint(0, 16, (2, 4, 2))
+    ref = torch.randint(0, 16, (2, 4, 2))
     masked = torch.zeros(2, 4, dtype=torch.bool)
     masked[0, 1] = True
     ones = torch.ones(2, 4, 2)
-    first = token_loss(model, books, states, codes, masked, ones)
+    first = token_loss(model, books, states, codes, ref, masked, ones)
     other = codes.clone()
     other[1] = (other[1] + 1) % 16
-    torch.testing.assert_close(token_loss(model, books, states, other, masked, ones), first)
+    torch.testing.assert_close(token_loss(model, books, states, other, ref, masked, ones), first)
     other[0, 1, 1] = (other[0, 1, 1] + 1) % 16
-    assert not torch.allclose(token_loss(model, books, states, other, masked, ones), first)
+    assert not torch.allclose(token_loss(model, books, states, other, ref, masked, ones), first)
 
 
 @pytest.mark.parametrize("make", [stage_one, stage_two])

@@ -101,11 +101,12 @@ class VQAUFace(Generator):
         image = to_float(np.stack([r for r in references if r is not None]))
         with torch.inference_mode():
             books = self.codec.books()
-            before = embed(books, self.codec.codes(image)).sum(2)
+            reference = self.codec.codes(image)
+            before = embed(books, reference).sum(2)
             au = self._au_tokens([request.text for request in batch])
             appearance, grid = self.transformer.context(image, before)
             codes = decode(
-                self.transformer, books, au, appearance, grid,
+                self.transformer, books, au, appearance, grid, reference,
                 [request.seed for request in batch],
                 steps=self.shape.steps,
                 temperature=self.shape.temperature,

@@ -45,6 +45,7 @@ def decode(
     au: Tensor,
     appearance: Tensor,
     grid: Tensor,
+    reference: Tensor,
     seeds: Sequence[int],
     *,
     steps: int,
@@ -59,6 +60,7 @@ def decode(
         au: AU tokens [B, 12, H].
         appearance: [B, 1, H].
         grid: fused reference tokens [B, N, H].
+        reference: codes of the reference [B, N, Q].
         seeds: one a sample.
         steps: of the schedule.
         temperature: 0 takes the likeliest entry.
@@ -77,13 +79,16 @@ def decode(
         drawn = torch.zeros_like(codes)
         coarser = torch.zeros_like(tokens)
         sure = torch.zeros(batch, places)
+        same = torch.ones(batch, places, dtype=torch.bool)
         for q in range(levels):
-            logits = model.depth(states, coarser, books, q)
+            before = reference[..., q]
+            logits = model.depth(states, coarser, books, q, before, same)
             if guidance != 1:
-                base = model.depth(plain, coarser, books, q)
+                base = model.depth(plain, coarser, books, q, before, same)
                 logits = base + guidance * (logits - base)
             drawn[..., q], logp = choose(logits, u[:, step, :, q], temperature)
             coarser = coarser + books[q][drawn[..., q]]
+            same = same & (drawn[..., q] == before)
             sure = sure + logp
         codes = torch.where(masked[..., None], drawn, codes)
         left = kept_masked(step, steps, places)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aubench.errors import AubenchError
-from aubench.files import atomic_path, write_text
+from aubench.files import atomic_path, sha256_file, write_text
 from aubench.progress import bar
 from vqauface.presets import preset
 from vqauface.rqvae import RQVAE, Critic, embed
@@ -268,6 +268,7 @@ class StageTwo(Loop):
         self, settings: Settings, out: Path, data: Tokens, books: Tensor, text: Any
     ) -> None:
         self.data, self.books, self.text = data, books, text
+        self.known: dict[str, Tensor] = {}
         super().__init__(settings, out)
 
     def make(self) -> nn.Module:
@@ -280,10 +281,9 @@ class StageTwo(Loop):
         codes, reference = d.target[rows].long(), d.reference[d.rows[rows]].long()
         image = to_float(d.images[d.rows[rows]])
         variants = torch.randint(0, len(d.texts[0]), (len(rows),), generator=draw)
-        hidden, words = self.text.encode(
+        hidden, words = self._states(
             [d.texts[r][int(v)] for r, v in zip(rows, variants, strict=True)]
         )
-        hidden, words = torch.from_numpy(hidden), torch.from_numpy(words)
         model: Any = self.model
         masked = self._mask(len(rows), codes.shape[1], draw)
         tokens = embed(self.books, codes).sum(2)
@@ -299,9 +299,20 @@ class StageTwo(Loop):
             states = model(tokens, masked, au, appearance, grid)
             moved = (codes[..., 0] != reference[..., 0])[..., None]
             weight = 1 + (s.changed - 1) * moved.float().expand(codes.shape)
-            loss = token_loss(model, self.books, states, codes, masked, weight)
+            loss = token_loss(model, self.books, states, codes, reference, masked, weight)
         shown = {"token": float(loss.detach()), "probe": float(probe.detach())}
         return loss + s.probe * probe, shown
+
+    def _states(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Return text states [B, L, C] and mask [B, L]; the frozen encoder sees a text once."""
+        for text in texts:
+            if text not in self.known:
+                hidden, mask = self.text.encode([text])
+                self.known[text] = torch.from_numpy(hidden[0][mask[0]]).half()
+        found = [self.known[text] for text in texts]
+        states = nn.utils.rnn.pad_sequence([f.float() for f in found], batch_first=True)
+        lengths = torch.tensor([len(f) for f in found])
+        return states, torch.arange(states.shape[1])[None] < lengths[:, None]
 
     @staticmethod
     def _mask(batch: int, places: int, draw: torch.Generator) -> Tensor:
@@ -337,6 +348,19 @@ def encode_all(model: RQVAE, images: Any, batch: int = 128) -> Tensor:
     return torch.cat(out)
 
 
+def kept_codes(model: RQVAE, images: Any, out: Path, name: str) -> Tensor:
+    """Return the codes of images, kept in ``out`` under the digest of stage I."""
+    digest = sha256_file(out / "stage1.checkpoint.pt")[:16]
+    path = out / f"codes-{name}-{digest}-{len(images)}.pt"
+    if path.is_file():
+        codes: Tensor = torch.load(path, weights_only=True)
+        return codes
+    codes = encode_all(model, images)
+    with atomic_path(path) as temporary:
+        torch.save(codes, temporary)
+    return codes
+
+
 def stage_one_model(out: Path, name: str) -> RQVAE:
     """Return the averaged stage I of a checkpoint folder.
 
@@ -363,13 +387,17 @@ def train_two(settings: Settings, out: Path, *, resume: bool = True) -> StageTwo
         "train", preset(settings.preset).size, settings.limit
     )
     codec = stage_one_model(out, settings.preset)
+    target, reference = (
+        kept_codes(codec, part, out, name)
+        for part, name in ((images, "target"), (references, "reference"))
+    )
     texts_of = {
         name: [describe(parse_aus(name), seed=k).text for k in range(6)]
         for name in set(frame["combination"])
     }
     data = Tokens(
-        target=encode_all(codec, images),
-        reference=encode_all(codec, references),
+        target=target,
+        reference=reference,
         images=references,
         rows=rows,
         texts=[texts_of[name] for name in frame["combination"]],

@@ -66,7 +66,11 @@ class AUCrossAttention(nn.Module):
 
 
 class DepthHead(nn.Module):
-    """Entry of each level at a position, from the coarser levels chosen there."""
+    """Entry of each level at a position, from the coarser levels chosen there.
+
+    Most of a face is that of the reference, so the reference's own entry gets a learned bonus,
+    as long as the coarser levels are the reference's too.
+    """
 
     def __init__(self, p: Preset) -> None:
         super().__init__()
@@ -78,8 +82,13 @@ class DepthHead(nn.Module):
         )  # fmt: skip
         self.scale = nn.Parameter(torch.full((p.levels,), 4.0))
         self.bias = nn.Parameter(torch.zeros(p.levels, p.entries))
+        self.copy = nn.Linear(p.hidden, p.levels)
+        nn.init.zeros_(self.copy.weight)
+        nn.init.constant_(self.copy.bias, 2.0)
 
-    def forward(self, h: Tensor, coarser: Tensor, books: Tensor, level: int) -> Tensor:
+    def forward(
+        self, h: Tensor, coarser: Tensor, books: Tensor, level: int, before: Tensor, same: Tensor
+    ) -> Tensor:
         """Return logits [..., K] of one level.
 
         Args:
@@ -87,12 +96,15 @@ class DepthHead(nn.Module):
             coarser: sum of the code vectors chosen so far [..., D].
             books: codebooks [Q, K, D].
             level: 0 is the coarsest.
+            before: the reference's entry of this level int64 [...].
+            same: whether all coarser entries are the reference's, bool [...].
         """
         v = self.mlp(h + self.level[level] + self.chosen(coarser))
         # Nearness to the entries, as the quantiser itself decides.
         book = F.normalize(books[level], dim=-1)
-        out: Tensor = self.scale[level] * (v @ book.T) + self.bias[level]
-        return out
+        logits: Tensor = (self.scale[level] * (v @ book.T) + self.bias[level]).float()
+        bonus = self.copy(h)[..., level].float() * same
+        return logits.scatter_add(-1, before[..., None], bonus[..., None])
 
 
 class MaskedTransformer(nn.Module):
@@ -151,6 +163,7 @@ def token_loss(
     books: Tensor,
     states: Tensor,
     codes: Tensor,
+    reference: Tensor,
     masked: Tensor,
     weight: Tensor,
 ) -> Tensor:
@@ -161,14 +174,18 @@ def token_loss(
         books: codebooks [Q, K, D].
         states: [B, N, H].
         codes: targets [B, N, Q].
+        reference: codes of the reference [B, N, Q].
         masked: bool [B, N].
         weight: of each token [B, N, Q].
     """
     vectors = embed(books, codes[masked][None])[0]  # [M, Q, D]
     coarser = vectors.cumsum(1) - vectors
     h, target, w = states[masked], codes[masked], weight[masked]
-    total = states.new_zeros(())
+    before = reference[masked]
+    same = torch.ones_like(before[:, 0], dtype=torch.bool)
+    total = torch.zeros((), dtype=torch.float32)
     for q in range(len(books)):
-        logits = model.depth(h, coarser[:, q], books, q).float()
+        logits = model.depth(h, coarser[:, q], books, q, before[:, q], same)
+        same = same & (target[:, q] == before[:, q])
         total = total + (F.cross_entropy(logits, target[:, q], reduction="none") * w[:, q]).sum()
     return total / w.sum()
