@@ -5,12 +5,17 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aubench.errors import AubenchError
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CLOSED = (errno.EACCES, errno.EROFS, errno.ENOTDIR)
 
 
 def home() -> Path:
@@ -40,14 +45,29 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except AubenchError:
+        raise
+    except Exception as error:
+        code = _system_code(error)
+        if code in FULL:
             raise AubenchError(f"no space left to write {path}", "free some disk") from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR):
+        if code in CLOSED:
             raise AubenchError(f"cannot write {path}", "choose a writable folder") from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _system_code(error: Exception) -> int | None:
+    """Return the system's error number, also where a library tells it in its message alone."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\bos error (\d+)", str(error))  # safetensors
+    if found:
+        return int(found.group(1))
+    # torch names only the line that failed to write; other than a full disk hardly anything does.
+    return errno.ENOSPC if "inline_container" in str(error) else None
 
 
 def write_text(path: Path, text: str) -> None:

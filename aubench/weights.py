@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import http.client
 import io
 import pickle
-import re
 import subprocess
 import sys
 import tarfile
@@ -245,7 +243,6 @@ def _read(name: str, data: bytes, form: str) -> bytes | Tensors:
 
 
 def _keep(name: str, content: bytes | Tensors) -> Path:
-    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     target = place(name)
@@ -253,12 +250,7 @@ def _keep(name: str, content: bytes | Tensors) -> Path:
         write_bytes(target, content)
         return target
     with atomic_path(target) as temporary:
-        try:
-            save_file(content, temporary)
-        except SafetensorError as error:
-            # The library hides the system's error, here nearly always a full disk.
-            code = re.search(r"os error (\d+)", str(error))
-            raise OSError(int(code.group(1)) if code else errno.EIO, str(error)) from error
+        save_file(content, temporary)
     return target
 
 
