@@ -13,7 +13,6 @@ from pathlib import Path
 
 from aubench.errors import AubenchError
 
-
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CLOSED = (errno.EACCES, errno.EROFS, errno.ENOTDIR)
 

@@ -47,9 +47,13 @@ def test_a_library_that_meets_a_full_disk_leaves_the_old_file(tmp_path, writer):
 def test_an_exception_leaves_the_old_file(tmp_path):
     path = tmp_path / "kept"
     write_text(path, "old")
-    with pytest.raises(RuntimeError, match="own"), atomic_path(path) as temporary:
+
+    def fail(temporary):
         temporary.write_text("half")
         raise RuntimeError("own")
+
+    with pytest.raises(RuntimeError, match="own"), atomic_path(path) as temporary:
+        fail(temporary)
     assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
 
 

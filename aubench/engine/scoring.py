@@ -4,42 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from aubench.engine.features import Arrays, features, read_arrays, reference_path, write_arrays
 from aubench.engine.folder import RunFolder, read_png
+from aubench.engine.measured import DETECTED, FIRST, SECOND, Measured, gather
 from aubench.engine.sheet import write_grid
-from aubench.errors import AubenchError
 from aubench.facs import AUS
 from aubench.metrics import aaad as aaad_module
 from aubench.metrics import au_scores
-from aubench.metrics.bootstrap import bootstrap, bootstrap_mean, centred_interval, resamples
-from aubench.metrics.extractors import extractor_of, load_extractor
-from aubench.metrics.frechet import frechet_distance, frechet_infinity
+from aubench.metrics.bootstrap import bootstrap, bootstrap_mean, interval, resamples
+from aubench.metrics.frechet import frechet_distance, frechet_infinity, frechet_influence
 from aubench.metrics.inception_score import inception_score
-from aubench.metrics.kernel import kernel_distance_subsets, kernel_matrices, unbiased
-from aubench.metrics.measure import DetectorNetwork
+from aubench.metrics.kernel import (
+    kernel_distance_subsets,
+    kernel_matrices,
+    kernel_replicates,
+    unbiased,
+)
 from aubench.metrics.prdc import prdc
 from aubench.record import ScoreRow
-from aubench.weights import MissingWeightsError
 
 if TYPE_CHECKING:
     from aubench.datasets.samples import ImageSource, SampleSet
     from aubench.generator import GeneratorInfo
     from aubench.protocol import Protocol
 
-FIRST, SECOND = "nano-a", "nano-b"
-EXTRACTED = frozenset({"fid", "kid", "is", "prdc"})
-DETECTED = frozenset({"aaad", "au"})
-MINIMUM = 6
-"""Fewer images give no distribution to speak of."""
 
-
-@dataclass
+@dataclass(frozen=True)
 class Scored:
     """Scores of a run and what measured them."""
 
@@ -48,58 +43,6 @@ class Scored:
     networks: dict[str, str]
     target_source: str
     seconds: dict[str, float]
-
-
-@dataclass
-class Measured:
-    """Everything the metrics are functions of.
-
-    Attributes:
-        generated: by network, arrays with a row a generated image.
-        targets: by network, arrays with a row a sample.
-        kept: rows of the samples that were generated, [K] of N.
-        labels: commanded AUs uint8 [N, 12].
-        strength: commanded intensities float32 [N, 12].
-        wanted: target distribution of AAAD float32 [N, 12].
-        subjects: of the samples [N].
-        pair: LPIPS of the generated images [K], or why there is none.
-        ref: name of the reference set.
-        extractor: id of the extractor.
-        tags: id of each detector.
-        source: ``text`` and its classifier, or ``labels``.
-    """
-
-    generated: dict[str, Arrays]
-    targets: dict[str, Arrays]
-    kept: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.uint8]
-    strength: npt.NDArray[np.float32]
-    wanted: npt.NDArray[np.float32]
-    subjects: list[str]
-    thresholds: dict[str, npt.NDArray[np.float32]]
-    pair: npt.NDArray[np.float32] | None
-    pair_note: str
-    pair_id: str
-    ref: str
-    extractor: str
-    tags: dict[str, str]
-    source: str
-    strata: list[str] = field(default_factory=list)
-    missing: str = ""
-
-    def at(self, network: str, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Return an array of the generated images and of all targets."""
-        return self.generated[network][name], self.targets[network][name]
-
-    def subjects_kept(self) -> list[str]:
-        """Return the subjects of the generated samples."""
-        return [self.subjects[i] for i in self.kept]
-
-    def whole(self, network: str) -> npt.NDArray[np.float32]:
-        """Return probabilities [N, 12] of all samples, zero where the generator failed."""
-        out = np.zeros((len(self.labels), len(AUS)), np.float32)
-        out[self.kept] = self.generated[network]["probabilities"]
-        return out
 
 
 def score(
@@ -114,7 +57,7 @@ def score(
 ) -> Scored:
     """Measure what the metrics need, once, and compute them; writes ``grid.png``."""
     start = time.perf_counter()
-    found = _measure(folder, samples, images, protocol, info, metrics, size, device)
+    found = gather(folder, samples, images, protocol, info, metrics, size, device)
     middle = time.perf_counter()
     rows: list[ScoreRow] = []
     for metric in metrics:
@@ -130,132 +73,6 @@ def score(
         "score": round(time.perf_counter() - middle, 2),
     }
     return Scored(rows, subsets, digests, found.source, seconds)
-
-
-def _networks(dataset: str, metrics: Sequence[str], device: str) -> tuple[list[Any], str]:
-    networks: list[Any] = []
-    missing = ""
-    if EXTRACTED.intersection(metrics):
-        try:
-            networks.append(load_extractor(extractor_of(dataset), device))
-        except MissingWeightsError as error:
-            missing = str(error)
-    if DETECTED.intersection(metrics):
-        from aubench.detectors import load_detector
-
-        networks += [DetectorNetwork(load_detector(name, device)) for name in (FIRST, SECOND)]
-    return networks, missing
-
-
-def _measure(
-    folder: RunFolder,
-    samples: SampleSet,
-    images: ImageSource,
-    protocol: Protocol,
-    info: GeneratorInfo,
-    metrics: Sequence[str],
-    size: int,
-    device: str,
-) -> Measured:
-    frame = samples.frame
-    ids = [str(name) for name in frame["sample_id"]]
-    kept = np.array([i for i, name in enumerate(ids) if name not in folder.failures], np.int64)
-    if len(kept) < MINIMUM:
-        raise AubenchError(f"only {len(kept)} images to measure", f"ask for at least {MINIMUM}")
-    made = [ids[i] for i in kept]
-
-    def load_made(names: Sequence[str]) -> npt.NDArray[np.uint8]:
-        return np.stack([read_png(folder.image(name)) for name in names])
-
-    def load_target(keys: Sequence[str]) -> npt.NDArray[np.uint8]:
-        return images.load_many(keys, size)
-
-    networks, missing = _networks(protocol.dataset, metrics, device)
-    paths = {n.name: folder.path / "features" / f"{n.name}.safetensors" for n in networks}
-    pixels = folder.digest(made)
-    generated = features(made, load_made, networks, paths, pixels, "measure generated")
-    keys = [str(key) for key in frame["target"]]
-    content = f"{images.fingerprint}|{size}|{samples.sha256}"
-    places = {n.name: reference_path(content, n) for n in networks}
-    targets = features(keys, load_target, networks, places, content, "measure targets")
-    wanted, source = _wanted(samples, protocol, info, metrics)
-    pair, pair_note, pair_id = None, "", "lpips|alex-v0.1"
-    if "lpips" in metrics:
-        pair, pair_note, pair_id = _pairs(
-            folder, made, load_made, load_target, keys, kept, size, pixels + content, device
-        )
-    extractor = next((n for n in networks if n.name not in (FIRST, SECOND)), None)
-    return Measured(
-        generated=generated,
-        targets=targets,
-        kept=kept,
-        labels=samples.labels(),
-        strength=samples.intensities(),
-        wanted=wanted,
-        subjects=[str(s) for s in frame["subject"]],
-        thresholds={
-            n.name: n.detector.thresholds for n in networks if isinstance(n, DetectorNetwork)
-        },
-        pair=pair,
-        pair_note=pair_note,
-        pair_id=pair_id,
-        ref=f"{protocol.dataset}-{protocol.version}/{protocol.name}",
-        extractor=extractor.id if extractor else "",
-        tags={n.name: f"{n.id} {n.sha256[:12]}" for n in networks},
-        source=source,
-        strata=[str(s) for s in frame["strata"]],
-        missing=missing,
-    )
-
-
-def _wanted(
-    samples: SampleSet, protocol: Protocol, info: GeneratorInfo, metrics: Sequence[str]
-) -> tuple[npt.NDArray[np.float32], str]:
-    """Return what AAAD compares with: the text's AUs, or the labels where no text is read."""
-    reads_text = "text" in info.inputs or info.control
-    if protocol.definition.input == "labels" or not reads_text or "aaad" not in metrics:
-        return samples.labels().astype(np.float32), "labels"
-    from aubench.textau import load_text_au
-
-    classifier = load_text_au()
-    return classifier.probabilities(list(samples.frame["text"])), f"text-{classifier.id}"
-
-
-def _pairs(
-    folder: RunFolder,
-    made: list[str],
-    load_made: Callable[[Sequence[str]], npt.NDArray[np.uint8]],
-    load_target: Callable[[Sequence[str]], npt.NDArray[np.uint8]],
-    keys: list[str],
-    kept: npt.NDArray[np.int64],
-    size: int,
-    content: str,
-    device: str,
-) -> tuple[npt.NDArray[np.float32] | None, str, str]:
-    from aubench.metrics.lpips import MINIMUM as SMALLEST
-    from aubench.metrics.lpips import load_lpips
-    from aubench.progress import bar
-
-    name = "lpips|alex-v0.1"
-    try:
-        network = load_lpips(device)
-    except MissingWeightsError as error:
-        return None, str(error), name
-    if size < SMALLEST:
-        return None, f"images of {size} px are too small for LPIPS", name
-    path, key = folder.path / "features" / "lpips.safetensors", content + network.sha256
-    cached = read_arrays(path, key, len(made))
-    if cached is not None:
-        return cached["lpips"], "", name
-    parts = []
-    with bar(len(made), "lpips pairs", "pair") as progress:
-        for i in range(0, len(made), 64):
-            target = load_target([keys[k] for k in kept[i : i + 64]])
-            parts.append(network(load_made(made[i : i + 64]), target))
-            progress.update(len(target))
-    values = np.concatenate(parts)
-    write_arrays(path, key, {"lpips": values})
-    return values, "", name
 
 
 def _row(metric: str, id_: str, value: float | None, n: int, *, up: bool, **more: Any) -> ScoreRow:
@@ -282,66 +99,28 @@ def _fid(m: Measured) -> list[ScoreRow]:
         return _missing(m, [("fid", False), ("fd_inf", False)])
     made, real = m.at(_extractor_network(m), "features")
     n, value = len(made), frechet_distance(made, real)
-    replicates = _fid_replicates(made, real, m)
+    ci = bootstrap_mean(value + frechet_influence(made, real), m.subjects_kept())
     return [
-        _row("fid", f"fid|{_suffix(m)}", value, n, up=False,
-             ci=centred_interval(value, replicates), note="biased at this N"),
+        _row("fid", f"fid|{_suffix(m)}", value, n, up=False, ci=ci, note="biased at this N"),
         _row("fd_inf", f"fd-inf|{_suffix(m)}|points=8|seed=2020", frechet_infinity(made, real), n,
              up=False),
     ]  # fmt: skip
-
-
-def _fid_replicates(
-    made: npt.NDArray[Any], real: npt.NDArray[Any], m: Measured, count: int = 24
-) -> list[float]:
-    """Resample subjects of the generated side; in the 96 main directions of the targets.
-
-    The leading directions hold nearly all of the variance; the interval's width comes from them,
-    its centre from the exact value.
-    """
-    subjects = m.subjects_kept()
-    if len(set(subjects)) < 2:
-        return []
-    centred = real - real.mean(0)
-    _, _, axes = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
-    axes = axes[: min(96, len(axes))]
-    a, b = made.astype(np.float64) @ axes.T, real.astype(np.float64) @ axes.T
-    return [frechet_distance(a[rows], b) for rows in resamples(subjects, count)]
 
 
 def _kid(m: Measured) -> list[ScoreRow]:
     if m.missing:
         return _missing(m, [("kid", False), ("kid_subset", False)])
     made, real = m.at(_extractor_network(m), "features")
-    kxx, kyy, kxy = kernel_matrices(made, real)
-    value, n = unbiased(kxx, kyy, kxy), len(made)
-    within = (kyy.sum() - np.trace(kyy)) / (len(real) * (len(real) - 1))
-    rows = kxx.sum(1) - np.diag(kxx), np.diag(kxx), kxy.mean(1)
-    replicates = _kid_replicates(kxx, rows[2], float(within), m)
+    grams, n, subjects = kernel_matrices(made, real), len(made), m.subjects_kept()
+    draws = resamples(subjects, 200) if len(set(subjects)) > 1 else []
+    ci = interval(kernel_replicates(*grams, draws)) if draws else None
     mean, spread = kernel_distance_subsets(made, real)
     k = min(1000, n, len(real))
     return [
-        _row("kid", f"kid|{_suffix(m)}", value, n, up=False,
-             ci=centred_interval(value, replicates)),
+        _row("kid", f"kid|{_suffix(m)}", unbiased(*grams), n, up=False, ci=ci),
         _row("kid_subset", f"kid-subset|{_suffix(m)}|100x{k}|seed=2020", mean, n, up=False,
              note=f"deviation of subsets {spread:.2g}"),
     ]  # fmt: skip
-
-
-def _kid_replicates(
-    kxx: npt.NDArray[Any], cross: npt.NDArray[Any], within: float, m: Measured, count: int = 200
-) -> list[float]:
-    """Resample subjects of the generated side by weighting rows of the kernel matrix."""
-    subjects = m.subjects_kept()
-    if len(set(subjects)) < 2:
-        return []
-    out = []
-    for rows in resamples(subjects, count):
-        weight = np.bincount(rows, minlength=len(kxx)).astype(float)
-        n = weight.sum()
-        own = weight @ kxx @ weight - weight @ np.diag(kxx)
-        out.append(float(own / (n * (n - 1)) + within - 2 * (weight @ cross) / n))
-    return out
 
 
 def _is(m: Measured) -> list[ScoreRow]:
@@ -400,6 +179,7 @@ def _au(m: Measured) -> list[ScoreRow]:
         return au_scores.mean_of(au_scores.f1(found[rows], m.labels[rows]))
 
     leak = au_scores.off_target(found, m.labels)
+    leak[np.setdiff1d(np.arange(n), m.kept)] = 1  # a failed sample is no clean face
     per_au = au_scores.f1(found, m.labels)
     ceiling = au_scores.mean_of(au_scores.f1(truth, m.labels))
     rows = [

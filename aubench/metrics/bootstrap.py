@@ -104,16 +104,3 @@ def paired_difference(
         raise ValueError(f"not the same samples: {len(first)} and {len(second)} values")
     gap = np.asarray(first, float) - np.asarray(second, float)
     return float(gap.mean()), bootstrap_mean(gap, clusters, count=count, seed=seed)
-
-
-def centred_interval(value: float, replicates: Sequence[float]) -> tuple[float, float] | None:
-    """Return the interval of replicates, reflected about their median and moved to the value.
-
-    Resampling with repeats shifts distances between distributions upwards; moving takes the shift
-    out again, and reflecting keeps the longer tail on its side.
-    """
-    found = interval(replicates)
-    if found is None:
-        return None
-    middle = float(np.median(np.asarray(replicates, float)))
-    return value - (found[1] - middle), value + (middle - found[0])

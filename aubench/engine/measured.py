@@ -1,0 +1,214 @@
+"""Images to what the metrics are functions of: features, probabilities, pair distances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from aubench.engine.features import Arrays, features, read_arrays, reference_path, write_arrays
+from aubench.engine.folder import RunFolder, read_png
+from aubench.errors import AubenchError
+from aubench.facs import AUS
+from aubench.metrics.extractors import extractor_of, load_extractor
+from aubench.metrics.measure import DetectorNetwork
+from aubench.weights import MissingWeightsError
+
+if TYPE_CHECKING:
+    from aubench.datasets.samples import ImageSource, SampleSet
+    from aubench.generator import GeneratorInfo
+    from aubench.protocol import Protocol
+
+FIRST, SECOND = "nano-a", "nano-b"
+EXTRACTED = frozenset({"fid", "kid", "is", "prdc"})
+DETECTED = frozenset({"aaad", "au"})
+MINIMUM = 6
+"""Fewer images give no distribution to speak of."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything the metrics are functions of.
+
+    Attributes:
+        generated: by network, arrays with a row a generated image.
+        targets: by network, arrays with a row a sample.
+        kept: rows of the samples that were generated, [K] of N.
+        labels: commanded AUs uint8 [N, 12].
+        wanted: target distribution of AAAD float32 [N, 12].
+        subjects: of the samples [N].
+        thresholds: by detector, float32 [12].
+        pair: LPIPS of the generated images [K], None where it could not be measured.
+        pair_note: why not.
+        pair_id: metric id of LPIPS.
+        ref: name of the reference set.
+        extractor: id of the extractor, empty where none was asked for.
+        tags: id and digest of each network.
+        source: ``text`` and its classifier, or ``labels``.
+        strata: of the samples [N].
+        missing: why the extractor could not be loaded, empty where it was.
+    """
+
+    generated: dict[str, Arrays]
+    targets: dict[str, Arrays]
+    kept: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.uint8]
+    wanted: npt.NDArray[np.float32]
+    subjects: list[str]
+    thresholds: dict[str, npt.NDArray[np.float32]]
+    pair: npt.NDArray[np.float32] | None
+    pair_note: str
+    pair_id: str
+    ref: str
+    extractor: str
+    tags: dict[str, str]
+    source: str
+    strata: list[str]
+    missing: str
+
+    def at(self, network: str, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Return an array of the generated images and of all targets."""
+        return self.generated[network][name], self.targets[network][name]
+
+    def subjects_kept(self) -> list[str]:
+        """Return the subjects of the generated samples."""
+        return [self.subjects[i] for i in self.kept]
+
+    def whole(self, network: str) -> npt.NDArray[np.float32]:
+        """Return probabilities [N, 12] of all samples, zero where the generator failed."""
+        out = np.zeros((len(self.labels), len(AUS)), np.float32)
+        out[self.kept] = self.generated[network]["probabilities"]
+        return out
+
+
+def _networks(dataset: str, metrics: Sequence[str], device: str) -> tuple[list[Any], str]:
+    networks: list[Any] = []
+    missing = ""
+    if EXTRACTED.intersection(metrics):
+        try:
+            networks.append(load_extractor(extractor_of(dataset), device))
+        except MissingWeightsError as error:
+            missing = str(error)
+    if DETECTED.intersection(metrics):
+        from aubench.detectors import load_detector
+
+        networks += [DetectorNetwork(load_detector(name, device)) for name in (FIRST, SECOND)]
+    return networks, missing
+
+
+def gather(
+    folder: RunFolder,
+    samples: SampleSet,
+    images: ImageSource,
+    protocol: Protocol,
+    info: GeneratorInfo,
+    metrics: Sequence[str],
+    size: int,
+    device: str,
+) -> Measured:
+    """Measure what the metrics need, each network once; features are cached.
+
+    Raises:
+        AubenchError: too few images.
+    """
+    frame = samples.frame
+    ids = [str(name) for name in frame["sample_id"]]
+    kept = np.array([i for i, name in enumerate(ids) if name not in folder.failures], np.int64)
+    if len(kept) < MINIMUM:
+        raise AubenchError(f"only {len(kept)} images to measure", f"ask for at least {MINIMUM}")
+    made = [ids[i] for i in kept]
+
+    def load_made(names: Sequence[str]) -> npt.NDArray[np.uint8]:
+        return np.stack([read_png(folder.image(name)) for name in names])
+
+    def load_target(keys: Sequence[str]) -> npt.NDArray[np.uint8]:
+        return images.load_many(keys, size)
+
+    networks, missing = _networks(protocol.dataset, metrics, device)
+    paths = {n.name: folder.path / "features" / f"{n.name}.safetensors" for n in networks}
+    pixels = folder.digest(made)
+    generated = features(made, load_made, networks, paths, pixels, "measure generated")
+    keys = [str(key) for key in frame["target"]]
+    content = f"{images.fingerprint}|{size}|{samples.sha256}"
+    places = {n.name: reference_path(content, n) for n in networks}
+    targets = features(keys, load_target, networks, places, content, "measure targets")
+    wanted, source = _wanted(samples, protocol, info, metrics)
+    pair, pair_note, pair_id = None, "", "lpips|alex-v0.1"
+    if "lpips" in metrics:
+        pair, pair_note, pair_id = _pairs(
+            folder, made, load_made, load_target, keys, kept, size, pixels + content, device
+        )
+    extractor = next((n for n in networks if n.name not in (FIRST, SECOND)), None)
+    return Measured(
+        generated=generated,
+        targets=targets,
+        kept=kept,
+        labels=samples.labels(),
+        wanted=wanted,
+        subjects=[str(s) for s in frame["subject"]],
+        thresholds={
+            n.name: n.detector.thresholds for n in networks if isinstance(n, DetectorNetwork)
+        },
+        pair=pair,
+        pair_note=pair_note,
+        pair_id=pair_id,
+        ref=f"{protocol.dataset}-{protocol.version}/{protocol.name}",
+        extractor=extractor.id if extractor else "",
+        tags={n.name: f"{n.id} {n.sha256[:12]}" for n in networks},
+        source=source,
+        strata=[str(s) for s in frame["strata"]],
+        missing=missing,
+    )
+
+
+def _wanted(
+    samples: SampleSet, protocol: Protocol, info: GeneratorInfo, metrics: Sequence[str]
+) -> tuple[npt.NDArray[np.float32], str]:
+    """Return what AAAD compares with: the text's AUs, or the labels where no text is read."""
+    reads_text = "text" in info.inputs or info.control
+    if protocol.definition.input == "labels" or not reads_text or "aaad" not in metrics:
+        return samples.labels().astype(np.float32), "labels"
+    from aubench.textau import load_text_au
+
+    classifier = load_text_au()
+    return classifier.probabilities(list(samples.frame["text"])), f"text-{classifier.id}"
+
+
+def _pairs(
+    folder: RunFolder,
+    made: list[str],
+    load_made: Callable[[Sequence[str]], npt.NDArray[np.uint8]],
+    load_target: Callable[[Sequence[str]], npt.NDArray[np.uint8]],
+    keys: list[str],
+    kept: npt.NDArray[np.int64],
+    size: int,
+    content: str,
+    device: str,
+) -> tuple[npt.NDArray[np.float32] | None, str, str]:
+    from aubench.metrics.lpips import MINIMUM as SMALLEST
+    from aubench.metrics.lpips import load_lpips
+    from aubench.progress import bar
+
+    name = "lpips|alex-v0.1"
+    try:
+        network = load_lpips(device)
+    except MissingWeightsError as error:
+        return None, str(error), name
+    if size < SMALLEST:
+        return None, f"images of {size} px are too small for LPIPS", name
+    path, key = folder.path / "features" / "lpips.safetensors", content + network.sha256
+    cached = read_arrays(path, key, len(made))
+    if cached is not None:
+        return cached["lpips"], "", name
+    parts = []
+    with bar(len(made), "lpips pairs", "pair") as progress:
+        for i in range(0, len(made), 64):
+            target = load_target([keys[k] for k in kept[i : i + 64]])
+            parts.append(network(load_made(made[i : i + 64]), target))
+            progress.update(len(target))
+    values = np.concatenate(parts)
+    write_arrays(path, key, {"lpips": values})
+    return values, "", name
