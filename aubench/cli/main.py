@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "protocols": ("aubench.cli.protocols:protocols", "List the protocols."),
     "protocol": ("aubench.cli.protocols:protocol", "Show or verify one protocol."),
     "describe": ("aubench.cli.describe:describe", "Put a set of AUs into words."),
+    "audit": ("aubench.cli.audit:audit", "Find out how far a metric can be trusted."),
     "data": ("aubench.cli.data:data", "Build or look at the synthetic faces."),
     "weights": ("aubench.cli.weights:weights", "List, fetch, verify or add external weights."),
     "train-text-au": (

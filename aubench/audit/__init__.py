@@ -1,0 +1,1 @@
+"""Audits of the benchmark's own metrics, on faces whose truth is known."""

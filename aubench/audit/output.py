@@ -1,0 +1,189 @@
+"""An audit as files and as a table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aubench.audit.aaad import GROUPS, TARGET, Audit, worst_misorder
+from aubench.audit.corrupt import KINDS
+from aubench.files import atomic_path, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from rich.console import Console
+
+AUDITED = ("aaad", "aaad-second", "cosine", "f1", "f1-second")
+CONTROLS = ("cosine-labels", "cosine-perfect", "f1-perfect")
+OVER = {"levels": "means of levels", "faces": "single faces", "within": "levels of one face"}
+
+# Okabe and Ito's colours, told apart by every kind of colour vision; shapes tell them too.
+STYLE = {
+    "aaad": ("#0072B2", "o", "-"), "aaad-second": ("#56B4E9", "s", "--"),
+    "cosine": ("#009E73", "^", "-."), "f1": ("#D55E00", "D", "-"),
+    "f1-second": ("#E69F00", "v", "--"),
+}  # fmt: skip
+KIND_STYLE = {
+    "drop": ("#0072B2", "o"), "add": ("#D55E00", "s"), "weaken": ("#009E73", "^"),
+    "swap": ("#CC79A7", "D"),
+}  # fmt: skip
+
+
+def as_dict(audit: Audit) -> dict[str, Any]:
+    """Return everything an audit found, ready for JSON."""
+    pooled = audit.agreed("aaad", "pooled", "intensity", "levels")
+    return {
+        "audit": "aaad",
+        "verdict": {
+            "target": TARGET, "spearman": pooled["spearman"], "ci": pooled["ci"],
+            "reached": pooled["spearman"] is not None and pooled["spearman"] >= TARGET,
+        },
+        "agreement": audit.agreement,
+        "limits": audit.limits,
+        "worst_misorder": {m: worst_misorder(audit, m) for m in (*AUDITED, *CONTROLS)},
+        "levels": audit.levels,
+        "provenance": audit.provenance,
+    }  # fmt: skip
+
+
+def write(audit: Audit, folder: Path) -> list[Path]:
+    """Write ``audit.json``, ``audit.csv`` and ``audit.svg``; return their paths."""
+    paths = [folder / f"audit.{kind}" for kind in ("json", "csv", "svg")]
+    write_text(paths[0], json.dumps(as_dict(audit), indent=1) + "\n")
+    _csv(audit, paths[1])
+    _plot(audit, paths[2])
+    return paths
+
+
+def _csv(audit: Audit, path: Path) -> None:
+    import pandas as pd
+
+    rows = []
+    for row in audit.levels:
+        low, high = row["ci"] or (None, None)
+        rows.append({**{k: v for k, v in row.items() if k != "ci"}, "low": low, "high": high})
+    table = pd.DataFrame(rows)
+    table["id"] = table["metric"].map(audit.provenance["metrics"])
+    write_text(path, table.to_csv(index=False))
+
+
+def _plot(audit: Audit, path: Path) -> None:
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with rc_context({"svg.hashsalt": "aubench", "font.size": 8}):
+        figure = Figure(figsize=(11.5, 6.2), layout="constrained")
+        FigureCanvasSVG(figure)
+        top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1))
+        panels = top.subplots(1, len(KINDS), sharey=True)
+        for panel, kind in zip(panels, KINDS, strict=True):
+            _by_level(audit, panel, kind)
+        panels[0].set_ylabel("value")
+        panels[0].legend(fontsize=7, frameon=False, loc="lower left")
+        lower = bottom.subplots(1, 3, sharey=True)
+        for panel, metric in zip(lower, ("aaad", "aaad-second", "f1"), strict=True):
+            _by_error(audit, panel, metric)
+        lower[0].legend(fontsize=7, frameon=False, loc="lower left")
+        p = audit.provenance
+        figure.suptitle(
+            f"audit of AAAD on {p['protocol']}, {p['samples']} faces, first detector "
+            f"{p['first_detector']}, bands 95 %"
+        )
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format="svg", metadata={"Date": None})
+
+
+def _by_level(audit: Audit, panel: Axes, kind: str) -> None:
+    for metric, (colour, marker, line) in STYLE.items():
+        rows = audit.level(metric, kind)
+        x, y = [row["level"] for row in rows], [row["value"] for row in rows]
+        panel.plot(x, y, line, color=colour, marker=marker, ms=3.5, lw=1.2, label=metric)
+        if all(row["ci"] for row in rows):
+            panel.fill_between(
+                x, [row["ci"][0] for row in rows], [row["ci"][1] for row in rows],
+                color=colour, alpha=0.2, lw=0,
+            )  # fmt: skip
+    panel.set_title(kind)
+    panel.set_xlabel("level of corruption")
+
+
+def _by_error(audit: Audit, panel: Axes, metric: str) -> None:
+    for kind, (colour, marker) in KIND_STYLE.items():
+        rows = audit.level(metric, kind)
+        panel.plot(
+            [row["intensity_error"] for row in rows], [row["value"] for row in rows],
+            color=colour, marker=marker, ms=3.5, lw=1.2, label=kind,
+        )  # fmt: skip
+    agreed = audit.agreed(metric, "pooled", "intensity", "levels")["spearman"]
+    panel.set_title(f"{metric}: Spearman {agreed:.3f}" if agreed is not None else metric)
+    panel.set_xlabel("true intensity error, share of the scale")
+
+
+def _cell(row: dict[str, Any]) -> str:
+    if row["spearman"] is None:
+        return "—"
+    ends = row["ci"]
+    return f"{row['spearman']:.3f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
+
+
+def print_audit(audit: Audit, *, ids: bool = False) -> None:
+    """Print how each metric agrees with the true error, and what it loses a wrong AU."""
+    from rich.console import Console
+
+    console, p = Console(), audit.provenance
+    console.print(
+        f"audit of AAAD: {p['protocol']}, {p['samples']} faces of {p['subjects']} subjects, "
+        f"{p['levels']} levels, first detector {p['first_detector']}", markup=False,
+    )  # fmt: skip
+    for over in OVER:
+        _agreement_table(console, audit, over)
+    _limit_table(console, audit)
+    _verdict(console, audit)
+    if ids:
+        for name, metric_id in p["metrics"].items():
+            console.print(f"{name}: {metric_id}", markup=False)
+
+
+def _agreement_table(console: Console, audit: Audit, over: str) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"Spearman with minus the true intensity error, {OVER[over]} (1 = perfect)",
+                  box=None, title_justify="left", pad_edge=False)  # fmt: skip
+    for column in ("metric", *GROUPS):
+        table.add_column(column)
+    for metric in (*AUDITED, *CONTROLS):
+        cells = [_cell(audit.agreed(metric, g, "intensity", over)) for g in GROUPS]
+        table.add_row(metric, *cells)
+    console.print(table, markup=False)
+
+
+def _limit_table(console: Console, audit: Audit) -> None:
+    from rich.table import Table
+
+    table = Table(title="first level told from faithful, and loss at the last level",
+                  box=None, title_justify="left", pad_edge=False)  # fmt: skip
+    for column in ("metric", *KINDS):
+        table.add_column(column)
+    for metric in AUDITED:
+        rows = [r for r in audit.limits if r["metric"] == metric]
+        table.add_row(
+            metric, *(f"{r['told_from_level'] or 'never'}, {r['loss_at_last']:.3f}" for r in rows)
+        )
+    console.print(table, markup=False)
+
+
+def _verdict(console: Console, audit: Audit) -> None:
+    row = audit.agreed("aaad", "pooled", "intensity", "levels")
+    reached = row["spearman"] is not None and row["spearman"] >= TARGET
+    told = "reaches" if reached else "does not reach"
+    console.print(f"AAAD over all levels: {_cell(row)}, {told} {TARGET}", markup=False)
+    worst = worst_misorder(audit, "aaad")
+    if worst:
+        b, w = worst["better"], worst["worse"]
+        console.print(
+            f"widest mistake: {b['kind']} {b['level']} (error {b['intensity_error']:.3f}) scores "
+            f"{b['value']:.3f}, below {w['kind']} {w['level']} (error {w['intensity_error']:.3f}) "
+            f"with {w['value']:.3f}", markup=False,
+        )  # fmt: skip
