@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("aubench.cli.audit:audit", "Find out how far a metric can be trusted."),
     "data": ("aubench.cli.data:data", "Build or look at the synthetic faces."),
     "weights": ("aubench.cli.weights:weights", "List, fetch, verify or add external weights."),
+    "text-au": ("aubench.cli.text_au:text_au", "Print the AUs that a text speaks of."),
     "train-text-au": (
         "aubench.cli.train_text_au:train_text_au",
         "Train the classifier of AUs from text.",

@@ -24,7 +24,7 @@ PAD, UNKNOWN = "[PAD]", "[UNK]"
 
 @dataclass(frozen=True)
 class Preset:
-    """Shape of a T5 encoder and of the perceptron; ``checkpoint`` is what paper scale starts from.
+    """Shape of a T5 encoder and of the perceptron; ``checkpoint`` is where pretrained ones are.
 
     ``vocabulary`` counts tokens, ``width`` is d_model, ``length`` the longest text in tokens.
     """
@@ -43,9 +43,9 @@ class Preset:
 
 PRESETS = {
     "nano": Preset(512, 96, 3, 4, 24, 256, False, 256, 320, None),
-    "t5-small": Preset(32128, 512, 6, 8, 64, 2048, False, 512, 2048, "t5-small"),
-    "t5-base": Preset(32128, 768, 12, 12, 64, 3072, False, 768, 2048, "t5-base"),
-    "t5-large": Preset(32128, 1024, 24, 16, 64, 4096, False, 1024, 2048, "t5-large"),
+    "t5-small": Preset(32128, 512, 6, 8, 64, 2048, False, 512, 2048, "google-t5/t5-small"),
+    "t5-base": Preset(32128, 768, 12, 12, 64, 3072, False, 768, 2048, "google-t5/t5-base"),
+    "t5-large": Preset(32128, 1024, 24, 16, 64, 4096, False, 1024, 2048, "google-t5/t5-large"),
 }
 """``nano`` is trained from scratch and shipped; ``t5-large`` is the paper's."""
 
@@ -103,7 +103,13 @@ class TextNetwork(nn.Module):
 
 
 class Tokens:
-    """A tokenizer file of the ``tokenizers`` package, with padding."""
+    """A tokenizer file of the ``tokenizers`` package, with padding.
+
+    Attributes:
+        length: the longest text in tokens.
+        size: how many tokens there are.
+        tail: tokens that end every text, T5's ``</s>``; they are kept where a text is cut.
+    """
 
     def __init__(self, path: Path, length: int) -> None:
         from tokenizers import Tokenizer
@@ -112,11 +118,27 @@ class Tokens:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:
             raise AubenchError(f"{path} is not a tokenizer: {error}", "restore the file") from error
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
         self.length = length
+        self.size: int = self._tokenizer.get_vocab_size()
+        self.tail: list[int] = self._tokenizer.encode("").ids
+
+    def ids(self, text: str) -> list[int]:
+        """Return the tokens of a text, cut at the limit."""
+        row: list[int] = self._tokenizer.encode(text).ids
+        return row if len(row) <= self.length else row[: self.length - len(self.tail)] + self.tail
+
+    def cut(self, text: str) -> tuple[int, int | None]:
+        """Return the number of tokens, and the first character that is cut off, if one is."""
+        found = self._tokenizer.encode(text)
+        if len(found.ids) <= self.length:
+            return len(found.ids), None
+        return len(found.ids), int(found.offsets[self.length - len(self.tail)][0])
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return ids and mask int64 [B, L], L the longest of the batch."""
-        rows = [self._tokenizer.encode(text).ids[: self.length] for text in texts]
+        rows = [self.ids(text) for text in texts]
         wide = max(1, *(len(row) for row in rows))
         ids = torch.zeros(len(rows), wide, dtype=torch.long)
         mask = torch.zeros(len(rows), wide, dtype=torch.long)
@@ -166,9 +188,34 @@ class TextAU:
         return hidden.float().cpu().numpy(), mask.bool().cpu().numpy()
 
 
+def read_card(path: Path) -> dict[str, Any]:
+    """Return a card.
+
+    Raises:
+        AubenchError: it is damaged.
+    """
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        digest, shape = card["sha256"], card.get("shape")
+        if isinstance(digest, str) and (shape is None or Preset(**shape)):
+            return dict(card)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AubenchError(f"{path} is not a card of a text classifier: {error}") from error
+    raise AubenchError(f"{path} is not a card of a text classifier", "restore the file")
+
+
+def _check(path: Path, expected: str) -> str:
+    digest = sha256_file(path)
+    if digest != expected:
+        raise AubenchError(
+            f"{path} has sha256 {digest[:12]}, its card says {expected[:12]}", "restore the file"
+        )
+    return digest
+
+
 @lru_cache(maxsize=2)
 def load(name: str = "nano", device: str = "cpu", folder: Path = WEIGHTS) -> TextAU:
-    """Load a classifier with its weights, tokenizer and card.
+    """Load a classifier with its weights, tokenizer and card; nothing else is needed.
 
     Raises:
         AubenchError: unknown name, missing, truncated or foreign weights, wrong digest.
@@ -178,17 +225,18 @@ def load(name: str = "nano", device: str = "cpu", folder: Path = WEIGHTS) -> Tex
 
     shape = preset(name)
     path, card_path = folder / f"{name}.safetensors", folder / f"{name}.card.json"
-    if not path.is_file() or not card_path.is_file():
+    tokenizer = folder / f"{name}.tokenizer.json"
+    if not (path.is_file() and card_path.is_file() and tokenizer.is_file()):
         raise AubenchError(
             f"no weights of text classifier '{name}' at {path}",
-            f"`aubench train-text-au --preset {name}`",
+            f"`aubench train-text-au --encoder {name}`, then `--weights FOLDER`",
         )
-    card, digest = json.loads(card_path.read_text(encoding="utf-8")), sha256_file(path)
-    if digest != card["sha256"]:
-        raise AubenchError(
-            f"{path} has sha256 {digest[:12]}, its card says {card['sha256'][:12]}",
-            "restore the file",
-        )
+    card = read_card(card_path)
+    digest = _check(path, card["sha256"])
+    if "tokenizer" in card:  # older cards do not state it
+        _check(tokenizer, card["tokenizer"])
+    if card.get("shape"):
+        shape = Preset(**card["shape"])
     network = TextNetwork(shape)
     try:
         state = {key: value.float() for key, value in load_file(path).items()}
@@ -200,5 +248,20 @@ def load(name: str = "nano", device: str = "cpu", folder: Path = WEIGHTS) -> Tex
     if unexpected or any("embed_tokens" not in key for key in missing):
         raise AubenchError(f"{path} does not hold text classifier '{name}'", "restore the file")
     network.eval().requires_grad_(False).to(device)
-    tokens = Tokens(folder / f"{name}.tokenizer.json", shape.length)
+    tokens = Tokens(tokenizer, shape.length)
     return TextAU(name, f"{name}@{digest[:12]}", digest, card, network, tokens, device)
+
+
+def find_name(folder: Path) -> str:
+    """Return the one classifier whose card lies in a folder.
+
+    Raises:
+        AubenchError: there is none, or several.
+    """
+    names = sorted(path.name.removesuffix(".card.json") for path in folder.glob("*.card.json"))
+    if len(names) != 1:
+        raise AubenchError(
+            f"{folder} holds {'several classifiers: ' + ', '.join(names) if names else 'no card'}",
+            "name one with --encoder" if names else "give the folder that train-text-au wrote",
+        )
+    return names[0]
