@@ -12,7 +12,7 @@ from vqauface.rqvae import RQVAE, embed
 from vqauface.sampling import choose, decode, kept_masked, uniforms
 from vqauface.train import Settings, StageOne, StageTwo, Tokens, encode_all
 from vqauface.transformer import MaskedTransformer, token_loss
-from vqauface.weights import export, load
+from vqauface.weights import export, load, packed, unpacked
 
 from aubench.errors import AubenchError
 from aubench.generator import Request, WeightSource
@@ -171,7 +171,7 @@ def exported(tmp_path):
     one.run(40)
     two = stage_two(tmp_path, steps=2)
     two.run(40)
-    return export(two, tmp_path)
+    return export(tmp_path)
 
 
 def test_weights_round_trip_and_damage(tmp_path):
@@ -196,6 +196,27 @@ def test_weights_round_trip_and_damage(tmp_path):
         load(file)
     with pytest.raises(AubenchError, match="no VQ-AUFace weights"):
         load(tmp_path / "nothing.safetensors")
+
+
+def test_packing_rounds_matrices_to_half_a_step_and_keeps_the_rest():
+    torch.manual_seed(4)
+    state = {
+        "encoder.w": torch.randn(64, 100).half().float(),
+        "decoder.w": torch.randn(64, 10, 3, 3) * torch.logspace(-3, 3, 64)[:, None, None, None],
+        "decoder.zero": torch.zeros(64, 100),
+        "bias": torch.randn(64).half().float(),
+        "count": torch.tensor(3),
+        "layers.0.cluster_size": torch.ones(5),
+    }
+    stored = packed(state, "stage1")
+    assert stored["stage1.decoder.w"].dtype == torch.int8
+    again = unpacked(stored)
+    assert set(again) == {f"stage1.{key}" for key in state if "cluster_size" not in key}
+    for key in ("encoder.w", "bias", "decoder.zero", "count"):
+        assert torch.equal(again[f"stage1.{key}"], state[key])
+    step = state["decoder.w"].flatten(1).abs().amax(1) / 127
+    gap = (again["stage1.decoder.w"] - state["decoder.w"]).flatten(1).abs().amax(1)
+    assert (gap <= 0.5001 * step).all() and float(gap.max()) > 0
 
 
 def test_generator_makes_faces_that_depend_on_their_request_alone():

@@ -1,4 +1,6 @@
-"""Training both stages: ``python -m vqauface.train --stage 1 --out DIR``, then ``--stage 2``.
+"""Training: ``python -m vqauface.train --stage 1 --out DIR``, then ``--stage 2``, ``--stage 3``.
+
+Stage 3 is not the paper's: it trains the decoder of stage I further on its frozen codes.
 
 Interrupt it freely; the same command resumes from the last checkpoint with the same numbers.
 """
@@ -41,6 +43,7 @@ class Settings:
     ready: float = 0.06
     anatomical: float = 0.15
     adversarial: float = 0.005
+    adaptive: bool = False
     # Stage II.
     drop_text: float = 0.1
     changed: float = 3.0
@@ -64,7 +67,10 @@ class Loop:
         self.model: nn.Module = self.make()
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=settings.rate, betas=(0.9, 0.98), weight_decay=1e-2
+            [p for p in self.model.parameters() if p.requires_grad],
+            lr=settings.rate,
+            betas=(0.9, 0.98),
+            weight_decay=1e-2,
         )
 
     def make(self) -> nn.Module:
@@ -205,7 +211,7 @@ class StageOne(Loop):
         """Return reconstruction, gradient, commitment, anatomical and adversarial loss."""
         x = to_float(self.images[rows]).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
-            y, _, commitment = self.model(x)
+            y, commitment = self.rebuild(rows, x)
         y = y.float()
         l1 = (x - y).abs().mean()
         total = l1 + (x - y).square().mean() + 0.5 * edges(x, y) + 0.25 * commitment
@@ -218,9 +224,24 @@ class StageOne(Loop):
             shown["anat"] = float(anatomical.detach())
         if self.joined and self.s.adversarial > 0:
             fooled = self._adversarial(x, y)
-            total = total + fooled
-            shown["adv"] = float(fooled.detach())
+            weight = self._weight(total, fooled) if self.s.adaptive else self.s.adversarial
+            total = total + weight * fooled
+            shown["adv"] = float(weight * fooled.detach())
         return total, shown
+
+    def rebuild(self, rows: np.ndarray, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return reconstructions of images and the commitment loss."""
+        y, _, commitment = self.model(x)
+        return y, commitment
+
+    def _weight(self, rest: Tensor, fooled: Tensor) -> float:
+        """Balance the gradients of both losses at the decoder's last layer (Esser et al. 2021)."""
+        model: Any = self.model
+        last = model.decoder[-2].weight
+        a, b = (
+            torch.autograd.grad(loss, last, retain_graph=True)[0].norm() for loss in (rest, fooled)
+        )
+        return self.s.adversarial * min(1e3, float(a / (b + 1e-6)))
 
     def _anatomical(self, x: Tensor, y: Tensor) -> Tensor:
         """Equation 5: distance of AU features of the detector, real against reconstructed."""
@@ -239,7 +260,32 @@ class StageOne(Loop):
         loss.backward()
         self.critic_optimiser.step()
         with torch.autocast("cpu", torch.bfloat16):
-            return -self.s.adversarial * self.critic(y).float().mean()
+            return -self.critic(y).float().mean()
+
+
+class Polish(StageOne):
+    """The decoder alone, on the codes of a finished stage I; stage II is not touched by it."""
+
+    def __init__(
+        self, settings: Settings, out: Path, images: Any, detector: Any, codes: Tensor
+    ) -> None:
+        self.latents = codes
+        super().__init__(settings, out, images, detector)
+        state = torch.load(out / "stage1.checkpoint.pt", weights_only=True)
+        self.critic.load_state_dict(state["extra"]["critic"])
+        self.joined = True
+
+    def make(self) -> nn.Module:
+        """Return the averaged stage I with all but the decoder frozen."""
+        model = stage_one_model(self.out, self.s.preset)
+        model.decoder.requires_grad_(True)
+        return model.to(memory_format=torch.channels_last)
+
+    def rebuild(self, rows: np.ndarray, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return images decoded from the known codes; there is nothing to commit to."""
+        model: Any = self.model
+        codes = self.latents[rows].long()
+        return model.decode(embed(model.books(), codes).sum(2)), torch.zeros(())
 
 
 def edges(x: Tensor, y: Tensor) -> Tensor:
@@ -337,6 +383,23 @@ def train_one(settings: Settings, out: Path, *, resume: bool = True) -> StageOne
     return loop
 
 
+def train_polish(settings: Settings, out: Path, *, resume: bool = True) -> Polish:
+    """Train the decoder of a finished stage I further, on synfacs train."""
+    from aubench.datasets.synfacs import load_split
+    from aubench.detectors import load_detector
+
+    images, references, _, _ = load_split("train", preset(settings.preset).size, settings.limit)
+    codec = stage_one_model(out, settings.preset)
+    codes = torch.cat([kept_codes(codec, images, out, "target"),
+                       kept_codes(codec, references, out, "reference")])  # fmt: skip
+    detector = load_detector("nano-a") if settings.anatomical > 0 else None
+    loop = Polish(settings, out, np.concatenate([images, references]), detector, codes)
+    if resume:
+        loop.resume()
+    loop.run(len(codes))
+    return loop
+
+
 def encode_all(model: RQVAE, images: Any, batch: int = 128) -> Tensor:
     """Return codes int16 [N, places, Q] of uint8 images."""
     out = []
@@ -413,7 +476,7 @@ def train_two(settings: Settings, out: Path, *, resume: bool = True) -> StageTwo
 def main(words: list[str] | None = None) -> None:
     """Run the training the options ask for; after stage II, export the weights."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stage", type=int, choices=(1, 2), required=True)
+    parser.add_argument("--stage", type=int, choices=(1, 2, 3), required=True)
     parser.add_argument("--preset", default="nano")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=2000)
@@ -423,17 +486,21 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--anatomical", type=float, default=Settings.anatomical)
     parser.add_argument("--adversarial", type=float, default=Settings.adversarial)
+    parser.add_argument("--adaptive", action="store_true", help="balance the adversarial loss")
     parser.add_argument("--fresh", action="store_true")
     given = vars(parser.parse_args(words))
     out, fresh = given.pop("out"), given.pop("fresh")
     settings = Settings(**given)
     if settings.stage == 1:
         train_one(settings, out, resume=not fresh)
+    elif settings.stage == 2:
+        train_two(settings, out, resume=not fresh)
     else:
+        train_polish(settings, out, resume=not fresh)
+    if settings.stage > 1:
         from vqauface.weights import export
 
-        loop = train_two(settings, out, resume=not fresh)
-        export(loop, out)
+        export(out)
     write_text(out / f"stage{settings.stage}.settings.json", json.dumps(asdict(settings)) + "\n")
 
 

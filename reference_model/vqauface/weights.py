@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -16,47 +16,86 @@ from vqauface.presets import Preset, preset
 from vqauface.rqvae import RQVAE
 from vqauface.transformer import MaskedTransformer
 
-if TYPE_CHECKING:
-    from vqauface.train import StageTwo
-
 FOLDER = Path(__file__).with_name("weights")
 # Bookkeeping of the quantiser's training that decoding does not read.
 UNUSED = ("cluster_size", "embed_avg", "initted")
+EXACT = ("encoder.", "quantiser.")
+SMALL = 4096
+SCALE = ":scale"
 
 
-def _half(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {
-        f"{prefix}.{key}": (value.half() if value.is_floating_point() else value).contiguous()
-        for key, value in state.items()
-        if not key.endswith(UNUSED)
-    }
+def packed(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Return tensors for the file: matrices in 8 bits with a scale a row, the rest in 16.
+
+    Encoder and codebooks keep 16 bits, since the codes that stage II was trained on depend on
+    every bit of them.
+    """
+    out = {}
+    for key, value in state.items():
+        if key.endswith(UNUSED):
+            continue
+        name = f"{prefix}.{key}"
+        exact = key.startswith(EXACT) or value.ndim < 2 or value.numel() < SMALL
+        if not value.is_floating_point():
+            out[name] = value.contiguous()
+        elif exact:
+            out[name] = value.half().contiguous()
+        else:
+            rows = value.flatten(1)
+            scale = (rows.abs().amax(1) / 127).clamp(min=1e-12)
+            out[name] = (rows / scale[:, None]).round().to(torch.int8).view(value.shape)
+            out[name + SCALE] = scale
+    return out
 
 
-def export(loop: StageTwo, out: Path) -> Path:
-    """Write ``<preset>.safetensors`` (half precision) and its card; return the weights."""
+def unpacked(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return what ``packed`` took, in float32."""
+    out = {}
+    for key, value in state.items():
+        if key.endswith(SCALE):
+            continue
+        scale = state.get(key + SCALE)
+        if scale is not None:
+            out[key] = value.float() * scale.view(-1, *[1] * (value.ndim - 1))
+        else:
+            out[key] = value.float() if value.is_floating_point() else value
+    return out
+
+
+def export(out: Path) -> Path:
+    """Write ``<preset>.safetensors`` (8 and 16 bits) and its card from the stages' checkpoints.
+
+    Returns:
+        The weights.
+
+    Raises:
+        AubenchError: stage II was not trained there, or the stages differ in preset.
+    """
     from safetensors.torch import save_file
 
-    from aubench.detectors import load_detector
     from aubench.synfacs.render import renderer_id
     from aubench.textau import load_text_au
 
-    one = torch.load(out / "stage1.checkpoint.pt", weights_only=True)
-    name = loop.s.preset
+    stages = _stages(out)
+    name = stages[0]["settings"]["preset"]
+    codec = dict(stages[0]["average"])
+    if len(stages) > 2:
+        codec.update(stages[2]["average"])  # all but the decoder is the same
     path = out / f"{name}.safetensors"
     with atomic_path(path) as temporary:
-        save_file({**_half(one["average"], "stage1"), **_half(loop.average, "stage2")}, temporary)
+        save_file({**packed(codec, "stage1"), **packed(stages[1]["average"], "stage2")}, temporary)
     card = {
         "name": f"vqauface {name}",
         "scale": "nano: trained on synfacs by aubench, not the paper's model",
         "sha256": sha256_file(path),
         "preset": asdict(preset(name)),
         "text encoder": load_text_au().id,
-        "anatomical loss": load_detector("nano-a").id,
+        "metrics in training": ["nano-a"],
         "data": {"renderer": renderer_id(), "split": "train"},
-        "commands": [_command(one["settings"]), _command(asdict(loop.s))],
+        "commands": [_command(stage["settings"]) for stage in stages],
         "hardware": f"{torch.get_num_threads()} CPU threads",
-        "seconds": [round(one["seconds"]), round(loop.seconds)],
-        "log": {"stage 1": one["log"][-1:], "stage 2": loop.log[-1:]},
+        "seconds": [round(stage["seconds"]) for stage in stages],
+        "log": [stage["log"][-1:] for stage in stages],
         "torch": torch.__version__,
         "aubench": __version__,
         "licence": "Apache-2.0",
@@ -65,10 +104,26 @@ def export(loop: StageTwo, out: Path) -> Path:
     return path
 
 
+def _stages(out: Path) -> list[dict[str, Any]]:
+    files = [out / f"stage{number}.checkpoint.pt" for number in (1, 2, 3)]
+    for file in files[:2]:
+        if not file.is_file():
+            raise AubenchError(f"no {file}", "train stages 1 and 2 first")
+    stages = [torch.load(file, weights_only=True) for file in files if file.is_file()]
+    if len({stage["settings"]["preset"] for stage in stages}) > 1:
+        raise AubenchError(f"the stages in {out} have different presets", "train them again")
+    return stages
+
+
 def _command(settings: dict[str, Any]) -> str:
-    words = [
-        f"--{key} {settings[key]}" for key in ("stage", "preset", "steps", "batch", "rate", "seed")
-    ]
+    keys = ["stage", "preset", "steps", "batch", "rate", "seed"]
+    words = [f"--{key} {settings[key]}" for key in keys]
+    if settings["stage"] != 2:
+        words += [
+            f"--anatomical {settings['anatomical']}",
+            f"--adversarial {settings['adversarial']}",
+        ]
+        words += ["--adaptive"] if settings.get("adaptive") else []
     return "python -m vqauface.train " + " ".join(words)
 
 
@@ -106,7 +161,7 @@ def load(path: Path | None) -> tuple[RQVAE, MaskedTransformer, Preset, dict[str,
         )
     codec, transformer = RQVAE(shape), MaskedTransformer(shape)
     try:
-        state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(file).items()}
+        state = unpacked(load_file(file))
         _fill(codec, state, "stage1.")
         _fill(transformer, state, "stage2.")
     except (SafetensorError, RuntimeError, OSError) as error:
