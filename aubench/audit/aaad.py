@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from aubench.audit.corrupt import KINDS, intensity_error, label_error
 from aubench.audit.observe import Observed, Plan, observe
 from aubench.audit.scores import Mean, Metric, metrics_of, symptoms
 from aubench.engine.provenance import hardware, package_versions, revision
+from aubench.metrics.aaad import constants
 from aubench.metrics.bootstrap import bootstrap_mean, interval
 from aubench.progress import bar
 
@@ -209,6 +210,17 @@ def worst_misorder(audit: Audit, metric: str) -> dict[str, Any] | None:
     }
 
 
+def without(audit: Audit, metric: str) -> dict[str, float | None]:
+    """Return the pooled Spearman over levels with each kind left out in turn."""
+    out = {}
+    for kind in KINDS:
+        rows = [r for r in audit.levels if r["metric"] == metric and r["kind"] != kind]
+        value = np.array([np.nan if r["value"] is None else r["value"] for r in rows])
+        error = np.array([r["intensity_error"] for r in rows])
+        out[kind] = _number(spearman(value, -error)) if np.isfinite(value).all() else None
+    return out
+
+
 def _provenance(o: Observed, metrics: Sequence[Metric]) -> dict[str, Any]:
     labels, read = o.samples.labels() == 1, o.wanted >= 0.5
     return {
@@ -227,6 +239,10 @@ def _provenance(o: Observed, metrics: Sequence[Metric]) -> dict[str, Any]:
         "first_detector": o.plan.detector,
         "networks": o.ids,
         "metrics": {metric.name: metric.id for metric in metrics},
+        "constants": {
+            name: asdict(constants(o.seen[name][0], o.wanted))
+            for name in (o.plan.detector, o.plan.second)
+        },
         "texts_read_wrongly": _number((labels != read).any(1).mean()),
         "packages": package_versions(),
         "hardware": hardware(),

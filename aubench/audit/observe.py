@@ -132,10 +132,9 @@ def observe(plan: Plan) -> Observed:
     from aubench.detectors import load_detector
     from aubench.textau import load_text_au
 
-    first = load_detector(plan.detector)
-    detectors = [first, load_detector(plan.second)]
     protocol = load_protocol(PROTOCOL, DATASET)
     samples = choose(protocol.samples(), plan.samples, plan.seed)
+    detectors = [load_detector(plan.detector), load_detector(plan.second)]
     shown = corrupted(samples, plan)
     source = image_source(DATASET)
     networks = [DetectorNetwork(detector) for detector in detectors]

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aubench.audit.aaad import GROUPS, TARGET, Audit, worst_misorder
+from aubench.audit.aaad import GROUPS, TARGET, Audit, without, worst_misorder
 from aubench.audit.corrupt import KINDS
 from aubench.files import atomic_path, write_text
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from rich.console import Console
 
-AUDITED = ("aaad", "aaad-second", "cosine", "f1", "f1-second")
-CONTROLS = ("cosine-labels", "cosine-perfect", "f1-perfect")
+AUDITED = ("aaad", "aaad-second", "cosine", "cosine-second", "f1", "f1-second")
+CONTROLS = ("closeness", "closeness-second", "cosine-labels", "cosine-perfect", "f1-perfect")
 OVER = {"levels": "means of levels", "faces": "single faces", "within": "levels of one face"}
 
 # Okabe and Ito's colours, told apart by every kind of colour vision; shapes tell them too.
 STYLE = {
     "aaad": ("#0072B2", "o", "-"), "aaad-second": ("#56B4E9", "s", "--"),
     "cosine": ("#009E73", "^", "-."), "f1": ("#D55E00", "D", "-"),
-    "f1-second": ("#E69F00", "v", "--"),
+    "f1-second": ("#E69F00", "v", "--"), "closeness": ("#000000", "*", ":"),
 }  # fmt: skip
 KIND_STYLE = {
     "drop": ("#0072B2", "o"), "add": ("#D55E00", "s"), "weaken": ("#009E73", "^"),
@@ -41,6 +41,7 @@ def as_dict(audit: Audit) -> dict[str, Any]:
         },
         "agreement": audit.agreement,
         "limits": audit.limits,
+        "pooled_without": {m: without(audit, m) for m in (*AUDITED, *CONTROLS)},
         "worst_misorder": {m: worst_misorder(audit, m) for m in (*AUDITED, *CONTROLS)},
         "levels": audit.levels,
         "provenance": audit.provenance,
@@ -76,14 +77,14 @@ def _plot(audit: Audit, path: Path) -> None:
     with rc_context({"svg.hashsalt": "aubench", "font.size": 8}):
         figure = Figure(figsize=(11.5, 6.2), layout="constrained")
         FigureCanvasSVG(figure)
-        top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1))
-        panels = top.subplots(1, len(KINDS), sharey=True)
+        halves: Any = figure.subfigures(2, 1)
+        panels = halves[0].subplots(1, len(KINDS), sharey=True)
         for panel, kind in zip(panels, KINDS, strict=True):
             _by_level(audit, panel, kind)
         panels[0].set_ylabel("value")
         panels[0].legend(fontsize=7, frameon=False, loc="lower left")
-        lower = bottom.subplots(1, 3, sharey=True)
-        for panel, metric in zip(lower, ("aaad", "aaad-second", "f1"), strict=True):
+        lower = halves[1].subplots(1, 3, sharey=True)
+        for panel, metric in zip(lower, ("aaad", "f1", "closeness"), strict=True):
             _by_error(audit, panel, metric)
         lower[0].legend(fontsize=7, frameon=False, loc="lower left")
         p = audit.provenance
@@ -149,8 +150,10 @@ def print_audit(audit: Audit, *, ids: bool = False) -> None:
 def _agreement_table(console: Console, audit: Audit, over: str) -> None:
     from rich.table import Table
 
-    table = Table(title=f"Spearman with minus the true intensity error, {OVER[over]} (1 = perfect)",
-                  box=None, title_justify="left", pad_edge=False)  # fmt: skip
+    console.print(
+        f"\nSpearman with minus the true intensity error, {OVER[over]} (1 = perfect)", markup=False
+    )
+    table = Table(box=None, pad_edge=False)
     for column in ("metric", *GROUPS):
         table.add_column(column)
     for metric in (*AUDITED, *CONTROLS):
@@ -162,8 +165,8 @@ def _agreement_table(console: Console, audit: Audit, over: str) -> None:
 def _limit_table(console: Console, audit: Audit) -> None:
     from rich.table import Table
 
-    table = Table(title="first level told from faithful, and loss at the last level",
-                  box=None, title_justify="left", pad_edge=False)  # fmt: skip
+    console.print("\nfirst level told from faithful, and loss at the last level", markup=False)
+    table = Table(box=None, pad_edge=False)
     for column in ("metric", *KINDS):
         table.add_column(column)
     for metric in AUDITED:
@@ -172,6 +175,7 @@ def _limit_table(console: Console, audit: Audit) -> None:
             metric, *(f"{r['told_from_level'] or 'never'}, {r['loss_at_last']:.3f}" for r in rows)
         )
     console.print(table, markup=False)
+    console.print()
 
 
 def _verdict(console: Console, audit: Audit) -> None:
@@ -179,6 +183,11 @@ def _verdict(console: Console, audit: Audit) -> None:
     reached = row["spearman"] is not None and row["spearman"] >= TARGET
     told = "reaches" if reached else "does not reach"
     console.print(f"AAAD over all levels: {_cell(row)}, {told} {TARGET}", markup=False)
+    left = ", ".join(
+        f"{kind} {'—' if value is None else f'{value:.3f}'}"
+        for kind, value in without(audit, "aaad").items()
+    )
+    console.print(f"the same without one kind: {left}", markup=False)
     worst = worst_misorder(audit, "aaad")
     if worst:
         b, w = worst["better"], worst["worse"]

@@ -79,6 +79,8 @@ def _cosines(shown: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> Values:
 def metrics_of(o: Observed) -> list[Metric]:
     """Return the audited metrics, then those that tell where a failure comes from.
 
+    ``closeness`` is 1 minus the mean absolute difference of the same probabilities that AAAD takes
+    the cosine of: what is lost by forgetting their size.
     ``cosine-labels`` replaces the text classifier by the commanded labels, ``cosine-perfect`` the
     detector as well, ``f1-perfect`` the detector of F1: what no better network could mend.
     """
@@ -96,6 +98,7 @@ def metrics_of(o: Observed) -> list[Metric]:
             Mean(f"aaad{tail}", f"aaad|{about}", relative),
             Mean(f"cosine{tail}", f"cosine|{about}", cosine),
             F1(f"f1{tail}", f"f1|{o.ids[name]}|commanded|{ref}", p >= o.thresholds[name], labels),
+            Mean(f"closeness{tail}", f"closeness|{about}", 1 - np.abs(p - o.wanted).mean(2)),
         ]
     truth = o.shown > 0
     seen = o.seen[o.plan.detector]
