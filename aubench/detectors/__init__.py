@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aubench.detectors.detector import Detector
@@ -10,8 +11,10 @@ if TYPE_CHECKING:
 __all__ = ["load_detector"]
 
 
-def load_detector(name: str = "nano-a", device: str = "cpu") -> Detector:
-    """Load a shipped detector; see `aubench.detectors.detector.load`."""
+def load_detector(
+    name: str = "nano-a", device: str = "cpu", *, weights: Path | None = None, **options: Any
+) -> Detector:
+    """Load a detector; see `aubench.detectors.detector.load` for names and options."""
     from aubench.detectors.detector import load
 
-    return load(name, device)
+    return load(name, device, weights=weights, **options)

@@ -1,6 +1,8 @@
-"""Small backbones of the nano detectors, for 128 px faces on a processor."""
+"""Backbones: small ones for 128 px faces on a processor, torchvision's at the paper's scale."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -76,3 +78,53 @@ class PooledPyramid(nn.Module):
             y = F.max_pool2d(y, 2)
         logits: Tensor = self.classify(self.drop(torch.cat(pooled, 1)))
         return torch.sigmoid(logits.float())
+
+
+class TorchvisionTokens(nn.Module):
+    """A torchvision network without pooling and classifier; its children keep their names.
+
+    Args:
+        name: as in ``PAPER_BACKBONES``.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        import torchvision
+
+        network = getattr(torchvision.models, name.replace("-", "_"))(weights=None)
+        for child, module in network.named_children():
+            if child not in {"permute", "avgpool", "flatten", "fc", "head"}:
+                self.add_module(child, module)
+        self.channels_last = name.startswith("swin")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return tokens [B, H / 32 * W / 32, D] of images [B, 3, H, W]."""
+        for module in self.children():
+            x = module(x)
+        return x.flatten(1, 2) if self.channels_last else x.flatten(2).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class PaperBackbone:
+    """Widths and layout of a backbone at the paper's scale.
+
+    Attributes:
+        width: D of its tokens.
+        channels: C of the head on it, D / 4 for ResNets and D / 2 for Swin.
+        blocks: number of blocks in the third of its four stages.
+    """
+
+    width: int
+    channels: int
+    blocks: int
+
+
+PAPER_BACKBONES = {
+    "resnet18": PaperBackbone(512, 128, 2),
+    "resnet50": PaperBackbone(2048, 512, 6),
+    "resnet101": PaperBackbone(2048, 512, 23),
+    "swin-t": PaperBackbone(768, 384, 6),
+    "swin-s": PaperBackbone(768, 384, 18),
+    "swin-b": PaperBackbone(1024, 512, 18),
+}
+"""Backbones of the published ME-GraphAU, in torchvision's implementation, for 224 px."""

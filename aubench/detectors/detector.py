@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aubench.detectors import checkpoints
 from aubench.detectors.backbones import PooledPyramid, ResidualTokens
-from aubench.detectors.megraphau import MEGraphAU
+from aubench.detectors.checkpoints import Layout
+from aubench.detectors.megraphau import Graph, MEGraphAU
+from aubench.detectors.opengraphau import MAIN, OpenGraphAU
+from aubench.detectors.preparation import NANO, PAPER, Preparation, normalise
 from aubench.errors import AubenchError, suggest
+from aubench.facs import AUS
 from aubench.files import sha256_file
 
+__all__ = ["Detector", "NetworkDetector", "build", "load", "normalise"]
+
 WEIGHTS = Path(__file__).with_name("weights")
-SIDE = 128
 MICRO_BATCH = 32
-MEAN, SPREAD = 0.5, 0.25
+PAPER_MICRO_BATCH = 16
+
+CLASSES = {12: AUS, 8: (1, 2, 4, 6, 9, 12, 25, 26)}
+"""AU numbers by number of classes: BP4D's twelve, DISFA's eight."""
 
 
 def _nano_a() -> nn.Module:
@@ -32,40 +41,45 @@ def _nano_a() -> nn.Module:
 ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {"nano-a": _nano_a, "nano-b": PooledPyramid}
 """Detectors by name: ME-GraphAU's head on a small residual network; an unrelated pyramid."""
 
+NAMES = (*ARCHITECTURES, *checkpoints.FAMILIES, "py-feat")
+
+
+def _unknown(name: str) -> AubenchError:
+    return AubenchError(
+        f"unknown detector '{name}'{suggest(name, NAMES)}", f"choose from {', '.join(NAMES)}"
+    )
+
 
 def build(name: str) -> nn.Module:
-    """Return an untrained network.
+    """Return an untrained network: ``nano-a``, ``nano-b``, or ``family:backbone:stage``.
 
     Raises:
-        AubenchError: the name is unknown.
+        AubenchError: the name is unknown or does not tell backbone and stage.
     """
-    if name not in ARCHITECTURES:
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]()
+    if name.partition(":")[0] not in checkpoints.FAMILIES:
+        raise _unknown(name)
+    family, backbone, stage = checkpoints.parse(name)
+    if backbone is None or stage is None:
         raise AubenchError(
-            f"unknown detector '{name}'{suggest(name, ARCHITECTURES)}",
-            f"choose from {', '.join(ARCHITECTURES)}",
+            f"'{name}' does not tell backbone and stage", f"for example {family}:resnet50:anfl"
         )
-    return ARCHITECTURES[name]()
-
-
-def normalise(x: Tensor) -> Tensor:
-    """Return the network's input of images float [B, 3, H, W] in 0..1, resized to 128 px."""
-    if x.shape[-2:] != (SIDE, SIDE):
-        x = F.interpolate(
-            x, (SIDE, SIDE), mode="bicubic", antialias=True, align_corners=False
-        ).clamp(0, 1)
-    return (x - MEAN) / SPREAD
+    return Layout(family, backbone, stage, 12 if family == "me-graphau" else len(MAIN)).build()
 
 
 @dataclass(frozen=True)
-class Detector:
-    """A trained detector.
+class Detector(ABC):
+    """From images to the probabilities of the twelve AUs.
 
     Attributes:
         name: of the architecture.
-        id: name and twelve digits of the digest; part of every metric id that uses it.
+        id: name, twelve digits of the digest, and how images are prepared; part of every metric
+            id that uses it.
         sha256: digest of the weights file.
         thresholds: float32 [12], a probability at or above it means the AU is present.
-        card: the card beside the weights.
+        card: what is known of it.
+        mask: bool [12], the AUs that it knows; the probabilities of others are NaN.
     """
 
     name: str
@@ -73,64 +87,133 @@ class Detector:
     sha256: str
     thresholds: npt.NDArray[np.float32]
     card: dict[str, Any]
-    network: nn.Module
-    device: str
+    mask: npt.NDArray[np.bool_]
 
+    @abstractmethod
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return float32 [N, 12] for uint8 RGB [N, H, W, 3]; the same in any batch."""
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-            raise TypeError(f"want uint8 [N, H, W, 3], got {images.dtype} {images.shape}")
-        out = np.empty((len(images), 12), np.float32)
-        with torch.inference_mode():
-            for i in range(0, len(images), MICRO_BATCH):
-                part = images[i : i + MICRO_BATCH]
-                short = MICRO_BATCH - len(part)
-                padded = np.concatenate([part, np.repeat(part[-1:], short, 0)]) if short else part
-                x = torch.from_numpy(np.ascontiguousarray(padded)).to(self.device)
-                x = x.permute(0, 3, 1, 2).float() / 255
-                p = self.network(normalise(x)).float().cpu().numpy()
-                out[i : i + len(part)] = p[: len(part)]
-        return out
 
     def features(self, x: Tensor) -> Tensor:
-        """Return differentiable AU features [B, 12, C] of images [B, 3, H, W] in 0..1.
+        """Return differentiable AU features [B, M, C] of images [B, 3, H, W] in 0..1.
+
+        M is the number of AUs that it knows (``mask``), in the order of the twelve.
 
         Raises:
             AubenchError: the detector has no AU-specific features.
         """
-        if not isinstance(self.network, MEGraphAU):
-            raise AubenchError(f"detector '{self.name}' has no AU features", "use nano-a")
-        return self.network.features(normalise(x))
+        raise AubenchError(f"detector '{self.name}' has no AU features", "use nano-a")
 
 
-def load(name: str = "nano-a", device: str = "cpu", folder: Path = WEIGHTS) -> Detector:
+def check_images(images: npt.NDArray[np.uint8]) -> None:
+    """Raise TypeError unless images are uint8 [N, H, W, 3]."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+        raise TypeError(f"want uint8 [N, H, W, 3], got {images.dtype} {images.shape}")
+
+
+@dataclass(frozen=True)
+class NetworkDetector(Detector):
+    """A detector that is one network.
+
+    Attributes:
+        network: from [B, 3, H, W] to probabilities.
+        device: torch device.
+        columns: outputs of the network for the AUs that it knows.
+        preparation: from images to its input.
+        micro_batch: images a pass; always as many, so that no image depends on its company.
+    """
+
+    network: nn.Module
+    device: str
+    columns: tuple[int, ...] = tuple(range(len(AUS)))
+    preparation: Preparation = NANO
+    micro_batch: int = MICRO_BATCH
+
+    def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return float32 [N, 12] for uint8 RGB [N, H, W, 3]; the same in any batch."""
+        check_images(images)
+        out = np.full((len(images), len(AUS)), np.nan, np.float32)
+        with torch.inference_mode():
+            for i in range(0, len(images), self.micro_batch):
+                part = self.preparation.pixels(images[i : i + self.micro_batch])
+                short = self.micro_batch - len(part)
+                padded = np.concatenate([part, np.repeat(part[-1:], short, 0)]) if short else part
+                x = torch.from_numpy(np.ascontiguousarray(padded)).to(self.device)
+                x = self.preparation.normalise(x.permute(0, 3, 1, 2).float() / 255)
+                p = self.network(x).float().cpu().numpy()
+                out[i : i + len(part), self.mask] = p[: len(part), self.columns]
+        return out
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return differentiable AU features [B, M, C] of images [B, 3, H, W] in 0..1."""
+        if not isinstance(self.network, MEGraphAU | OpenGraphAU):
+            return super().features(x)
+        return self.network.features(self.preparation.tensor(x))[:, self.columns]
+
+
+def load(
+    name: str = "nano-a",
+    device: str = "cpu",
+    folder: Path = WEIGHTS,
+    *,
+    weights: Path | None = None,
+    aus: Sequence[int] | None = None,
+    neighbours: int | None = None,
+) -> Detector:
     """Load a detector with its weights.
 
     Args:
-        name: ``nano-a`` (first detector) or ``nano-b`` (second, independent).
+        name: ``nano-a`` (first detector), ``nano-b`` (second, independent),
+            ``me-graphau[:backbone[:stage]]``, ``open-graphau[:backbone[:stage]]`` (what is left
+            out is taken from the file), ``py-feat[:xgb|:svm]``.
         device: torch device.
-        folder: where ``<name>.safetensors`` and ``<name>.card.json`` lie.
+        folder: where ``<name>.safetensors`` and ``<name>.card.json`` of a nano detector lie.
+        weights: the file; of the graph networks a published checkpoint or one of the same form.
+        aus: AU numbers of a ``me-graphau`` file's classes, if neither BP4D's 12 nor DISFA's 8.
+        neighbours: K of the first stage's graph, which the file does not hold; 4, or 3 for 8 AUs.
 
     Raises:
-        AubenchError: unknown name, missing, truncated or foreign weights, wrong digest.
+        AubenchError: unknown name, missing, truncated or foreign weights, wrong digest, wrong
+            number of classes; py-feat is not installed.
     """
+    family = name.partition(":")[0]
+    if family in checkpoints.FAMILIES:
+        return _load_graph(name, device, weights, aus, neighbours)
+    if family == "py-feat":
+        from aubench.detectors.pyfeat import load_pyfeat
+
+        return load_pyfeat(name, device)
+    return _load_nano(name, device, weights or folder / f"{name}.safetensors")
+
+
+def _read_card(path: Path, digest: str) -> dict[str, Any]:
+    """Return the card beside weights, after comparing its digest."""
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        told = str(card["sha256"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise AubenchError(f"{path} is not a card of weights", "restore the file") from error
+    if digest != told:
+        raise AubenchError(
+            f"weights beside {path} have sha256 {digest[:12]}, the card says {told[:12]}",
+            "restore the file",
+        )
+    return card
+
+
+def _load_nano(name: str, device: str, path: Path) -> Detector:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    network = build(name)
-    path, card_path = folder / f"{name}.safetensors", folder / f"{name}.card.json"
+    if name not in ARCHITECTURES:
+        raise _unknown(name)
+    network, card_path = build(name), path.with_suffix(".card.json")
     if not path.is_file() or not card_path.is_file():
         raise AubenchError(
             f"no weights of detector '{name}' at {path}",
             f"`aubench train-au-detector --preset {name}`",
         )
-    card = json.loads(card_path.read_text(encoding="utf-8"))
     digest = sha256_file(path)
-    if digest != card["sha256"]:
-        raise AubenchError(
-            f"{path} has sha256 {digest[:12]}, its card says {card['sha256'][:12]}",
-            "restore the file",
-        )
+    card = _read_card(card_path, digest)
     try:
         state = {
             key: value.float() if value.is_floating_point() else value
@@ -142,4 +225,62 @@ def load(name: str = "nano-a", device: str = "cpu", folder: Path = WEIGHTS) -> D
         raise AubenchError(f"{path} does not hold detector '{name}': {first}") from error
     network.eval().requires_grad_(False).to(device)
     thresholds = np.array(card["thresholds"], np.float32)
-    return Detector(name, f"{name}@{digest[:12]}", digest, thresholds, card, network, device)
+    mask = np.ones(len(AUS), np.bool_)
+    return NetworkDetector(
+        name, f"{name}@{digest[:12]}", digest, thresholds, card, mask, network, device
+    )
+
+
+def _known_aus(layout: Layout, aus: Sequence[int] | None, path: Path) -> tuple[int, ...]:
+    """Return the AU numbers of a network's main outputs."""
+    if layout.family == "open-graphau":
+        return MAIN
+    named = tuple(aus) if aus is not None else CLASSES.get(layout.classes)
+    if named is None:
+        raise AubenchError(
+            f"{path} has {layout.classes} classes, neither BP4D's 12 nor DISFA's 8",
+            "name their AUs",
+        )
+    if len(named) != layout.classes or len(set(named)) < len(named):
+        raise AubenchError(
+            f"{path} has {layout.classes} classes, {len(named)} AUs were named",
+            "name each class's AU once",
+        )
+    if not set(named).intersection(AUS):
+        raise AubenchError(f"{path} knows none of the AUs {', '.join(map(str, AUS))}")
+    return named
+
+
+def _load_graph(
+    name: str, device: str, path: Path | None, aus: Sequence[int] | None, neighbours: int | None
+) -> Detector:
+    checkpoints.parse(name)
+    if path is None:
+        raise AubenchError(
+            f"detector '{name}' needs its checkpoint", "give weights=PATH, a file of its authors"
+        )
+    path = Path(path)
+    network, layout = checkpoints.load(path, name, neighbours)
+    known = _known_aus(layout, aus, path)
+    columns = tuple(known.index(au) for au in AUS if au in known)
+    digest, beside = sha256_file(path), path.with_suffix(".card.json")
+    gnn = network.head.gnn
+    card: dict[str, Any] = {
+        "name": layout.name,
+        "scale": "paper",
+        "sha256": digest,
+        "input": PAPER.id,
+        "classes": [f"AU{au}" for au in known],
+        "neighbours": gnn.neighbours if isinstance(gnn, Graph) else None,
+        "thresholds": [0.5] * len(AUS),
+    }
+    if beside.is_file():
+        card |= _read_card(beside, digest)
+    graph = f"|k={gnn.neighbours}" if isinstance(gnn, Graph) else ""
+    identity = f"{layout.name}@{digest[:12]}{graph}|{PAPER.id}"
+    thresholds = np.array(card["thresholds"], np.float32)
+    mask = np.array([au in known for au in AUS], np.bool_)
+    return NetworkDetector(
+        layout.name, identity, digest, thresholds, card, mask, network.to(device), device,
+        columns, PAPER, PAPER_MICRO_BATCH,
+    )  # fmt: skip

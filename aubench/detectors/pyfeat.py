@@ -1,0 +1,170 @@
+"""py-feat's AU models behind the interface of a detector; an optional extra.
+
+Only py-feat's documented interface is used: ``feat.Detectorv1(...)``, its ``detect`` on image
+files, and the columns ``input``, ``FaceScore`` and ``AU01``... of what it returns. It looks for
+faces by itself and fetches its weights on first use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from aubench.detectors.detector import Detector, check_images
+from aubench.errors import AubenchError, suggest
+from aubench.facs import AUS
+from aubench.files import sha256_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MODELS = ("xgb", "svm")
+"""Probabilities of gradient-boosted trees; 0/1 of support vector machines."""
+
+PARTS = {"face_model": "retinaface", "landmark_model": "mobilefacenet"}
+"""What finds the face; emotions, identity and gaze are switched off."""
+
+FOLDERS = ("retinaface", "mobilefacenet", "{model}_au")
+"""Starts of the names of the weight folders that are used."""
+
+AVAILABLE = frozenset((1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 28, 43))
+"""AUs of py-feat 2.1; all of our twelve are among them."""
+
+
+def column(au: int) -> str:
+    """Return py-feat's name of an AU."""
+    return f"AU{au:02d}"
+
+
+def import_feat() -> Any:
+    """Return py-feat's package.
+
+    Raises:
+        AubenchError: it is absent, or older than 2.1.
+    """
+    remedy = "pip install 'aubench[pyfeat]'"
+    try:
+        feat = importlib.import_module("feat")
+    except ImportError as error:
+        missing = "py-feat" if error.name in {"feat", None} else f"py-feat's {error.name}"
+        raise AubenchError(f"{missing} is not installed", remedy) from error
+    if not hasattr(feat, "Detectorv1"):
+        version = getattr(feat, "__version__", "of unknown version")
+        raise AubenchError(f"py-feat {version} is too old, 2.1 is needed", remedy)
+    return feat
+
+
+@dataclass(frozen=True)
+class PyFeat(Detector):
+    """A py-feat detector.
+
+    Attributes:
+        model: py-feat's own detector object.
+    """
+
+    model: Any
+
+    def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return float32 [N, 12] for uint8 RGB [N, H, W, 3]; NaN where no face is found.
+
+        Images go one by one, since py-feat's results change with the batch.
+        """
+        from PIL import Image
+
+        check_images(images)
+        if not len(images):
+            return np.empty((0, len(AUS)), np.float32)
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [str(Path(folder) / f"{i}.png") for i in range(len(images))]
+            for path, image in zip(paths, images, strict=True):
+                Image.fromarray(image).save(path)
+            found = self.model.detect(
+                paths, data_type="image", batch_size=1, num_workers=0, progress_bar=False
+            )
+        return best_faces(found, paths, self.mask)
+
+
+def best_faces(
+    found: pd.DataFrame, paths: list[str], mask: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:
+    """Return float32 [N, 12] of the surest face in each image.
+
+    Args:
+        found: a row a face, with ``input``, ``FaceScore`` and AU columns.
+        paths: of the images, as in ``input``.
+        mask: bool [12], the AUs to take; others are NaN.
+
+    Raises:
+        AubenchError: a column is absent.
+    """
+    columns = [column(au) for au, known in zip(AUS, mask, strict=True) if known]
+    absent = [name for name in ("input", "FaceScore", *columns) if name not in found.columns]
+    if absent:
+        raise AubenchError(f"py-feat's answer lacks {absent[0]}", "install py-feat 2.1")
+    score = found["FaceScore"].to_numpy(np.float64)
+    values = found[columns].to_numpy(np.float32)
+    source = found["input"].astype(str).to_numpy()
+    out = np.full((len(paths), len(AUS)), np.nan, np.float32)
+    for row, path in zip(out, paths, strict=True):
+        faces = np.flatnonzero((source == path) & np.isfinite(score))
+        if len(faces):
+            row[mask] = values[faces[np.argmax(score[faces])]]
+    return out
+
+
+def weights_digest(feat: Any, model: str) -> str:
+    """Return a sha256 over the weight files that py-feat has fetched for its parts."""
+    io = importlib.import_module("feat.utils.io")
+    starts = tuple(f"models--py-feat--{part.format(model=model)}" for part in FOLDERS)
+    files = sorted(
+        path
+        for path in Path(io.get_resource_path()).glob("models--py-feat--*/snapshots/*/*")
+        if path.is_file() and path.parents[2].name.startswith(starts)
+    )
+    lines = [f"py-feat {feat.__version__} {model}"]
+    lines += [f"{path.parents[2].name}/{path.name} {sha256_file(path)}" for path in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def load_pyfeat(name: str = "py-feat", device: str = "cpu") -> PyFeat:
+    """Load ``py-feat`` (``py-feat:xgb``) or ``py-feat:svm``.
+
+    Raises:
+        AubenchError: the model is unknown, py-feat is absent, or its weights cannot be had.
+    """
+    model = name.partition(":")[2] or MODELS[0]
+    if model not in MODELS:
+        raise AubenchError(
+            f"unknown model '{model}' of py-feat{suggest(model, MODELS)}",
+            f"choose from {', '.join(MODELS)}",
+        )
+    feat = import_feat()
+    try:
+        inner = feat.Detectorv1(
+            **PARTS, au_model=model, emotion_model=None, identity_model=None, gaze_model=None,
+            device=device,
+        )  # fmt: skip
+    except OSError as error:  # what a failed download raises
+        raise AubenchError(
+            "py-feat cannot get its weights: " + str(error).splitlines()[0],
+            "connect to the network once; it keeps them",
+        ) from error
+    digest = weights_digest(feat, model)
+    mask = np.array([au in AVAILABLE for au in AUS], np.bool_)
+    card = {"name": f"py-feat:{model}", "py-feat": feat.__version__, "sha256": digest, **PARTS}
+    return PyFeat(
+        f"py-feat:{model}",
+        f"py-feat:{model}@{digest[:12]}|{feat.__version__}|own-face-search",
+        digest,
+        np.full(len(AUS), 0.5, np.float32),
+        card,
+        mask,
+        inner,
+    )
