@@ -234,6 +234,10 @@ def test_aaad_and_cosine_rank_alike_and_scipy_agrees(seen_by_truth):
     worst = worst_misorder(found, "aaad")
     assert worst["better"]["intensity_error"] < worst["worse"]["intensity_error"]
     assert worst["better"]["value"] < worst["worse"]["value"]
+    wrong = [(i, j) for i in range(25) for j in range(25) if y[i] > y[j] and x[i] < x[j]]
+    assert worst["pairs"] == len(wrong) > 0
+    assert worst["largest_lead"] == pytest.approx(max(x[j] - x[i] for i, j in wrong), abs=1e-5)
+    assert worst["gap"] == pytest.approx(max(y[i] - y[j] for i, j in wrong), abs=1e-5)
 
 
 def test_closeness_by_hand_and_leaving_a_kind_out(seen_by_truth):

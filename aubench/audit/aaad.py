@@ -191,6 +191,7 @@ def worst_misorder(audit: Audit, metric: str) -> dict[str, Any] | None:
     """Return the two conditions with the widest gap of true error that a metric orders wrongly.
 
     ``better`` has the smaller intensity error and yet the lower value; None if there is none.
+    ``largest_lead`` is by how much any condition outscores one with a smaller error.
     """
     rows = [row for row in audit.levels if row["metric"] == metric]
     wrong = [
@@ -204,7 +205,9 @@ def worst_misorder(audit: Audit, metric: str) -> dict[str, Any] | None:
     gap, better, worse = max(wrong, key=lambda found: float(found[0]))
     keep = ("kind", "level", "value", "intensity_error", "label_error")
     return {
+        "pairs": len(wrong),
         "gap": round(gap, 6),
+        "largest_lead": round(max(w["value"] - b["value"] for _, b, w in wrong), 6),
         "better": {key: better[key] for key in keep},
         "worse": {key: worse[key] for key in keep},
     }

@@ -74,7 +74,7 @@ def _plot(audit: Audit, path: Path) -> None:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with rc_context({"svg.hashsalt": "aubench", "font.size": 8}):
+    with rc_context({"svg.hashsalt": "aubench", "svg.fonttype": "none", "font.size": 8}):
         figure = Figure(figsize=(11.5, 6.2), layout="constrained")
         FigureCanvasSVG(figure)
         halves: Any = figure.subfigures(2, 1)
@@ -100,7 +100,10 @@ def _by_level(audit: Audit, panel: Axes, kind: str) -> None:
     for metric, (colour, marker, line) in STYLE.items():
         rows = audit.level(metric, kind)
         x, y = [row["level"] for row in rows], [row["value"] for row in rows]
-        panel.plot(x, y, line, color=colour, marker=marker, ms=3.5, lw=1.2, label=metric)
+        wide: dict[str, Any] = (
+            {"lw": 4.0, "alpha": 0.4} if metric == "cosine" else {"lw": 1.2}
+        )  # under AAAD's
+        panel.plot(x, y, line, color=colour, marker=marker, ms=3.5, label=metric, **wide)
         if all(row["ci"] for row in rows):
             panel.fill_between(
                 x, [row["ci"][0] for row in rows], [row["ci"][1] for row in rows],
@@ -194,5 +197,6 @@ def _verdict(console: Console, audit: Audit) -> None:
         console.print(
             f"widest mistake: {b['kind']} {b['level']} (error {b['intensity_error']:.3f}) scores "
             f"{b['value']:.3f}, below {w['kind']} {w['level']} (error {w['intensity_error']:.3f}) "
-            f"with {w['value']:.3f}", markup=False,
+            f"with {w['value']:.3f}\n{worst['pairs']} pairs of conditions are in the wrong order, "
+            f"apart by up to {worst['largest_lead']:.3f}", markup=False,
         )  # fmt: skip
