@@ -1,4 +1,4 @@
-"""The text classifier: shipped weights, held-out wordings, resume, damage."""
+"""The text classifier: shipped weights, held-out wordings, damage, and what it cannot be asked."""
 
 import json
 import shutil
@@ -10,9 +10,12 @@ import torch
 from aubench.describe import describe
 from aubench.errors import AubenchError
 from aubench.facs import labels_of
+from aubench.files import sha256_file
 from aubench.textau import load_text_au
+from aubench.textau.checks import check_language, check_text
 from aubench.textau.classifier import WEIGHTS, TextNetwork, load, preset
-from aubench.textau.train import HELD_OUT, Settings, Trainer, f1, train, unseen_sets
+from aubench.textau.corpus import HELD_OUT, PARTS, Worded, unseen_sets
+from aubench.textau.report import f1, measure, read_report
 
 
 def test_shipped_classifier_reaches_its_card_on_held_out_wordings():
@@ -71,27 +74,121 @@ def test_unknown_preset_suggests():
         preset("t5-lage")
 
 
-def test_resumed_training_is_the_same(tmp_path):
-    settings = Settings(epochs=3, limit=40, batch=16)
-    train(settings, tmp_path / "whole", "test")
-    half = Trainer(settings, tmp_path / "parts")
-    half.run_epoch()
-    half.save()
-    train(settings, tmp_path / "parts", "test")
-    cards = [
-        json.loads((tmp_path / name / "nano.card.json").read_text()) for name in ("whole", "parts")
+def test_shipped_weights_stay_what_other_weights_name():
+    model = load_text_au()
+    assert model.id == "nano@92712e5bde36"
+    assert sha256_file(WEIGHTS / "nano.tokenizer.json").startswith("da6b970d283a")
+
+
+def test_shipped_report_is_what_the_shipped_weights_do():
+    """One part anew, the others are as costly; its figures by AU to the last digit."""
+    from aubench.datasets.synfacs import train_combinations
+    from aubench.facs import parse_aus
+
+    report = read_report(WEIGHTS / "nano.report.json")
+    corpus = Worded([parse_aus(name) for name in train_combinations()], "")
+    name = PARTS[3]
+    assert set(corpus.parts()) == set(report)
+    again = measure(load_text_au().probabilities, {name: corpus.parts()[name]})[name]
+    assert again["texts"] == report[name]["texts"] == 1000
+    for au, value in report[name]["AUs"].items():
+        assert again["AUs"][au] == pytest.approx(value, abs=2e-3)  # a text may sit on the threshold
+
+
+@pytest.mark.parametrize(("text", "english"), [
+    ("He grins from ear to ear.", True),
+    ("smile", True),
+    ("The corners of his lips are pulled back and up", True),
+    ("A surprised person with raised eyebrows, café in the back", True),
+    ("The dog chased a ball through wet grass yesterday", True),
+    ("Die Mundwinkel gehen nach oben und die Wangen heben sich.", False),
+    ("Las comisuras de los labios se elevan hacia arriba", False),
+    ("Les coins des lèvres sont tirés vers le haut", False),
+    ("Gli angoli della bocca si sollevano", False),
+    ("Углы губ подняты", False),
+    ("口角が上がる", False),
+    ("1234 !", False),
+])  # fmt: skip
+def test_language_check(text, english):
+    assert (check_language(text) is None) is english
+
+
+def test_every_description_of_ours_is_english_and_within_the_limit():
+    tokens = load_text_au().tokens
+    for aus in [(), *unseen_sets([], 100)]:
+        for variant in range(5):
+            assert check_text(describe(aus, variant=variant).text, tokens) == []
+
+
+def test_text_over_the_limit_says_from_which_word_it_is_cut():
+    model = load_text_au()
+    text = "The lips press together firmly. " * 80
+    (line,) = check_text(text, model.tokens)
+    assert "480 tokens and 320 are read" in line and "cut from word 268 on" in line
+    assert "'press together firmly. The lips press …'" in line
+    ids = model.tokens.ids(text)
+    kept = model.tokens.ids(" ".join(text.split()[:267]))
+    assert len(ids) == 320 and ids == kept
+    assert model.tokens.cut("a smile") == (len(model.tokens.ids("a smile")), None)
+
+
+def call(*words):
+    from aubench.cli.main import main
+
+    with pytest.raises(SystemExit) as done:
+        main(list(words))
+    return done.value.code
+
+
+def test_command_prints_what_the_classifier_says(capsys):
+    text = describe((6, 12), variant=0).text
+    assert call("text-au", text) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert len(lines) == 12 and not err
+    p = load_text_au().probabilities([text])[0]
+    for line, value in zip(lines, p, strict=True):
+        assert line.startswith("*") == (value >= 0.5) and f"{value:.3f}" in line
+    assert [line.split()[1] for line in lines if line.startswith("*")] == ["AU6", "AU12"]
+    assert call("text-au", text, "--json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["active"] == [6, 12] and data["classifier"] == "nano@92712e5bde36"
+    assert list(data["probabilities"].values()) == pytest.approx(p, abs=1e-6)
+
+
+def test_command_on_bad_input(capsys, tmp_path):
+    assert call("text-au", "  ") == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: the text is empty; describe a face in English"
     ]
-    assert cards[0]["history"] == cards[1]["history"] and len(cards[0]["history"]) == 3
-    assert cards[0]["sha256"] == cards[1]["sha256"]
-    with pytest.raises(AubenchError, match="other settings"):
-        train(Settings(epochs=4, limit=40, batch=16), tmp_path / "parts", "test")
-    (tmp_path / "parts" / "checkpoint.pt").write_bytes(b"x")
-    with pytest.raises(AubenchError, match="damaged"):
-        train(settings, tmp_path / "parts", "test")
+    assert call("text-au", "Углы губ подняты") == 0
+    out, err = capsys.readouterr()
+    assert err.startswith("warning: the text may not be English") and len(out.splitlines()) == 12
+    assert call("text-au", "a smile", "--encoder", "t5-large") == 2
+    assert "train-text-au --encoder t5-large" in capsys.readouterr().err
+    assert call("text-au", "a smile", "--weights", str(tmp_path)) == 2
+    assert "holds no card" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "count"), [
+    ("t5-small", 35_330_816), ("t5-base", 109_628_544), ("t5-large", 334_939_648),
+])  # fmt: skip
+def test_paper_scale_shapes(name, count):
+    """Encoders of the true size, without memory: d_model, layers and feed-forward decide it."""
+    shape = preset(name)
+    with torch.device("meta"):
+        network = TextNetwork(shape).eval()
+        out = network(torch.ones(2, 9, dtype=torch.long), torch.ones(2, 9, dtype=torch.long))
+    assert sum(p.numel() for p in network.encoder.parameters()) == count
+    w, h = shape.width, shape.hidden
+    head = w * h + h + 2 * (h * h + h) + h * 12 + 12
+    assert sum(p.numel() for p in network.classify.parameters()) == head
+    assert sum(isinstance(m, torch.nn.Linear) for m in network.classify) == 4
+    assert out.shape == (2, 12)
 
 
 @pytest.mark.slow
-def test_paper_scale_shapes():
+def test_t5_small_runs():
     """T5-small stands for the family: its true shape, random weights."""
     network = TextNetwork(preset("t5-small")).eval()
     count = sum(p.numel() for p in network.encoder.parameters())
@@ -99,5 +196,3 @@ def test_paper_scale_shapes():
     with torch.inference_mode():
         out = network(torch.randint(1, 32000, (2, 9)), torch.ones(2, 9, dtype=torch.long))
     assert out.shape == (2, 12)
-    large = preset("t5-large")
-    assert (large.width, large.layers, large.heads, large.inner) == (1024, 24, 16, 4096)

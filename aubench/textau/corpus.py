@@ -67,17 +67,19 @@ class Corpus(Protocol):
         """Return the texts of each of `PARTS`."""
 
 
-def some(count: int, most: int = MOST) -> npt.NDArray[np.int64]:
-    """Return at most ``most`` row numbers of ``count``, drawn at random, always the same."""
-    return np.sort(np.random.default_rng(0).permutation(count)[:most])
+def some(count: int) -> npt.NDArray[np.int64]:
+    """Return at most ``MOST`` row numbers of ``count``, drawn at random, always the same."""
+    return np.sort(np.random.default_rng(0).permutation(count)[:MOST])
 
 
-def unseen_sets(known: Sequence[tuple[int, ...]], count: int = MOST) -> list[tuple[int, ...]]:
-    """Return AU sets that are not among the known ones."""
+def unseen_sets(
+    known: Sequence[tuple[int, ...]], count: int | None = None
+) -> list[tuple[int, ...]]:
+    """Return at most ``count`` (else ``MOST``) AU sets that are not among the known ones."""
     every = [tuple(au for k, au in enumerate(AUS) if n >> k & 1) for n in range(1, 1 << len(AUS))]
     there = set(known)
     new = [aus for aus in every if aus not in there]
-    order = np.random.default_rng(0).permutation(len(new))[:count]
+    order = np.random.default_rng(0).permutation(len(new))[: count or MOST]
     return [new[i] for i in order]
 
 

@@ -279,11 +279,11 @@ class Trainer:
         for k, piece in enumerate(mine):
             rows = piece if len(piece) else np.array([0])  # every process answers every call
             ids, mask = (x.to(device) for x in self.tokens([texts[i] for i in rows]))
-            weight = world / known if len(piece) else 0.0
+            weight = world if len(piece) else 0
             with self._whole_or_part(k + 1 == len(mine)):
                 with self._autocast():
                     logits = self.model(ids, mask)
-                loss = masked_bce(logits.float(), labels[rows].to(device)) * weight
+                loss = masked_bce(logits.float(), labels[rows].to(device)) / known * weight
                 loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach().cpu()
         if world > 1:
