@@ -171,13 +171,17 @@ def _read(path: Path) -> object:
         loaded: object = torch.load(path, map_location="cpu", weights_only=True)
         return loaded
     except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL ([\w.]+)|unsupported class[^.]*?([\w.]+)", str(error))
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
         if found:
             raise AubenchError(
-                f"{path} holds objects other than tensors ({found[1] or found[2]}), not loaded",
+                f"{path} holds objects other than tensors ({found[1]}), not loaded",
                 "save its state_dict alone where you trust the file",
             ) from error
         raise _damaged(path) from error
+    except OSError as error:
+        raise AubenchError(f"cannot read {path}: {error.strerror}") from error
+    except MemoryError:
+        raise
     except Exception as error:  # torch and safetensors tell damage by many exceptions
         raise _damaged(path) from error
 
