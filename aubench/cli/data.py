@@ -70,6 +70,31 @@ def sheet(subjects: str, intensity: float, size: int, out: Path) -> None:
     click.echo(f"{out}: {', '.join(every_au())}")
 
 
+@data.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
+@click.option("--size", type=click.IntRange(32, 1024), default=256, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+def align(folder: Path, out: Path, size: int, device: str) -> None:
+    """Find the face of each photograph, level it and crop it to a square.
+
+    Needs `pip install --no-deps facenet-pytorch`. OUT/alignment.csv has a row for every photograph,
+    also for those without a face.
+    """
+    from aubench.alignment import FaceFinder
+    from aubench.datasets.crops import LEDGER, crop_folder
+
+    crops = crop_folder(folder, out, FaceFinder(device), size)
+    for status in ("no face", "unreadable"):
+        for crop in crops:
+            if crop.status == status:
+                click.echo(f"{status}: {crop.image}", err=True)
+    count = {status: sum(c.status == status for c in crops) for status in
+             ("found", "no face", "unreadable")}  # fmt: skip
+    click.echo(", ".join(f"{number} {status}" for status, number in count.items()))
+    click.echo(f"wrote {out / LEDGER}")
+
+
 def _write(out: Path, image: object) -> None:
     from typing import Any, cast
 
