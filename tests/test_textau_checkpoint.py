@@ -15,19 +15,6 @@ from aubench.textau.train import Settings, Trainer, train
 
 TEXT = "▁the ▁brow ▁is ▁raised ▁and ▁lips ▁press ▁cheeks ▁a ▁smile ▁down ▁up"
 WORDS = TEXT.split()
-    "▁the",
-    "▁brow",
-    "▁is",
-    "▁raised",
-    "▁and",
-    "▁lips",
-    "▁press",
-    "▁cheeks",
-    "▁a",
-    "▁smile",
-    "▁down",
-    "▁up",
-]
 
 
 def write_t5(folder, shard="5GB", form="safetensors", **changes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -63,5 +64,7 @@ def train_text_au(
     folder = out or Path("runs") / f"text-au-{name}"
     path = train(settings, folder, " ".join(words), resume=resume, cpu=device == "cpu",
                  say=lambda line: click.echo(line, err=True))  # fmt: skip
+    if os.environ.get("RANK", "0") != "0":  # one of several processes, not the first
+        return
     click.echo(table(read_report(folder / "report.json")))
     click.echo(f"wrote {path}, its tokenizer, its card and report.json")

@@ -331,14 +331,15 @@ def train(
         AubenchError: bad texts or pretrained weights, or a checkpoint of other settings.
     """
     trainer = Trainer(settings, out, resume=resume, cpu=cpu)
-    corpus = trainer.corpus
+    corpus, first = trainer.corpus, trainer.accelerator.is_main_process
+    say = say if first else lambda line: None
     say(f"{len(corpus.labels):,} AU sets, {settings.texts} texts of each an epoch ({corpus.name})")
     cut = sum(trainer.tokens.cut(text)[1] is not None for text in corpus.training_texts())
     if cut:
         say(f"warning: {cut} training texts have more than {trainer.shape.length} tokens; cut")
     trainer.run()
     path = out / f"{settings.encoder}.safetensors"
-    if trainer.accelerator.is_main_process:
+    if first:
         say("scoring")
         report = measure(trainer.classifier().probabilities, corpus.parts())
         export(trainer, report, command, cut)
