@@ -12,7 +12,7 @@ __all__ = ["load_detector"]
 
 
 def load_detector(
-    name: str = "nano-a", device: str = "cpu", *, weights: Path | None = None, **options: Any
+    name: str = "nano-a", device: str = "cpu", *, weights: Path | str | None = None, **options: Any
 ) -> Detector:
     """Load a detector; see `aubench.detectors.detector.load` for names and options."""
     from aubench.detectors.detector import load

@@ -155,7 +155,7 @@ def load(
     device: str = "cpu",
     folder: Path = WEIGHTS,
     *,
-    weights: Path | None = None,
+    weights: Path | str | None = None,
     aus: Sequence[int] | None = None,
     neighbours: int | None = None,
 ) -> Detector:
@@ -175,14 +175,14 @@ def load(
         AubenchError: unknown name, missing, truncated or foreign weights, wrong digest, wrong
             number of classes; py-feat is not installed.
     """
-    family = name.partition(":")[0]
+    family, file = name.partition(":")[0], Path(weights) if weights is not None else None
     if family in checkpoints.FAMILIES:
-        return _load_graph(name, device, weights, aus, neighbours)
+        return _load_graph(name, device, file, aus, neighbours)
     if family == "py-feat":
         from aubench.detectors.pyfeat import load_pyfeat
 
         return load_pyfeat(name, device)
-    return _load_nano(name, device, weights or folder / f"{name}.safetensors")
+    return _load_nano(name, device, file or folder / f"{name}.safetensors")
 
 
 def _read_card(path: Path, digest: str) -> dict[str, Any]:
@@ -259,7 +259,6 @@ def _load_graph(
         raise AubenchError(
             f"detector '{name}' needs its checkpoint", "give weights=PATH, a file of its authors"
         )
-    path = Path(path)
     network, layout = checkpoints.load(path, name, neighbours)
     known = _known_aus(layout, aus, path)
     columns = tuple(known.index(au) for au in AUS if au in known)
