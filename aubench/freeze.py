@@ -1,4 +1,8 @@
-"""Building the synfacs protocols: ``python -m aubench.freeze FOLDER``; run once a version."""
+"""Building the synfacs protocols: ``python -m aubench.freeze FOLDER``; run once a version.
+
+``python -m aubench.freeze FOLDER --constants`` adds AAAD's constants for the shipped detectors and
+text classifier; run it when one of these changes.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from aubench.facs import labels_of, parse_aus
 from aubench.files import sha256_file, write_text
 from aubench.protocol import (
+    CONSTANTS,
     DEFINITION,
     PROOF,
     SAMPLES,
     SUMS,
     Definition,
+    check_sums,
     disjointness,
     load_protocol,
 )
@@ -144,16 +150,48 @@ def freeze(name: str, root: Path) -> Path:
     return place
 
 
+def freeze_constants(name: str, root: Path) -> Path:
+    """Write AAAD's constants of a protocol for both detectors, text and label input."""
+    import numpy as np
+
+    from aubench.datasets import image_source
+    from aubench.detectors import load_detector
+    from aubench.metrics.aaad import constants
+    from aubench.textau import load_text_au
+
+    protocol = load_protocol(name, "synfacs", root)
+    samples, images, classifier = protocol.samples(), image_source("synfacs"), load_text_au()
+    keys = [str(key) for key in samples.frame["target"]]
+    images.prefetch(keys, protocol.size, name)
+    wanted = {"labels": samples.labels().astype(np.float32)}
+    if protocol.definition.input == "text":
+        wanted[f"text-{classifier.id}"] = classifier.probabilities(list(samples.frame["text"]))
+    table = {}
+    for detector in (load_detector("nano-a"), load_detector("nano-b")):
+        found = np.concatenate([
+            detector.probabilities(images.load_many(keys[i : i + 256], protocol.size))
+            for i in range(0, len(keys), 256)
+        ])  # fmt: skip
+        for source, target in wanted.items():
+            scale = constants(found, target)
+            table[f"{detector.id}|{source}"] = [round(scale.low, 6), round(scale.high, 6)]
+    write_text(protocol.folder / CONSTANTS, json.dumps(table, indent=1) + "\n")
+    kept = [*check_sums(protocol.folder)]
+    _sums(protocol.folder, [*(n for n in kept if n != CONSTANTS), CONSTANTS])
+    return protocol.folder
+
+
 def _sums(place: Path, names: list[str]) -> None:
     lines = [f"{sha256_file(place / name)}  {name}\n" for name in names]
     write_text(place / SUMS, "".join(lines))
 
 
-def main(root: Path) -> None:
-    """Freeze every protocol."""
+def main(words: list[str]) -> None:
+    """Freeze every protocol, or their constants."""
+    step = freeze_constants if "--constants" in words else freeze
     for name in PLANS:
-        sys.stderr.write(f"{freeze(name, root)}\n")
+        sys.stderr.write(f"{step(name, Path(words[0]))}\n")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1:])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aubench.datasets.samples import SampleSet
 
 DEFINITION, SAMPLES, PROOF, SUMS = "protocol.toml", "samples.csv", "proof.json", "SHA256SUMS"
+CONSTANTS = "aaad.json"
 
 
 class Definition(BaseModel):
@@ -85,6 +86,24 @@ class Protocol:
     def reference_keys(self) -> list[str]:
         """Return the images that FID and KID compare with: the protocol's own targets."""
         return [str(key) for key in self.samples().frame["target"].dropna()]
+
+    def constants(self) -> dict[str, tuple[float, float]]:
+        """Return AAAD's frozen constants, (low, high) by ``<detector id>|<target source>``.
+
+        Empty where none were frozen; they are no part of the protocol's digest, since a new
+        detector brings new ones and changes no sample.
+
+        Raises:
+            AubenchError: the file cannot be read.
+        """
+        path = self.folder / CONSTANTS
+        if not path.is_file():
+            return {}
+        try:
+            table = json.loads(path.read_text(encoding="utf-8"))
+            return {key: (float(low), float(high)) for key, (low, high) in table.items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise AubenchError(f"{path} holds no constants of AAAD", "restore it") from error
 
     def samples(self) -> SampleSet:
         """Return the samples; texts and seeds follow from sample ids and the protocol's seed.

@@ -13,6 +13,7 @@ from aubench.engine.features import Arrays, features, read_arrays, reference_pat
 from aubench.engine.folder import RunFolder, read_png
 from aubench.errors import AubenchError
 from aubench.facs import AUS
+from aubench.metrics.aaad import Constants, constants
 from aubench.metrics.extractors import extractor_of, load_extractor
 from aubench.metrics.measure import DetectorNetwork
 from aubench.weights import MissingWeightsError
@@ -49,6 +50,7 @@ class Measured:
         tags: id and digest of each network.
         source: ``text`` and its classifier, or ``labels``.
         strata: of the samples [N].
+        frozen: AAAD's constants of the protocol, (low, high) by detector id and source.
         missing: why the extractor could not be loaded, empty where it was.
     """
 
@@ -67,11 +69,19 @@ class Measured:
     tags: dict[str, str]
     source: str
     strata: list[str]
+    frozen: dict[str, tuple[float, float]]
     missing: str
 
     def at(self, network: str, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return an array of the generated images and of all targets."""
         return self.generated[network][name], self.targets[network][name]
+
+    def scale(self, network: str) -> tuple[Constants, str]:
+        """Return AAAD's constants for a detector, and where they come from."""
+        frozen = self.frozen.get(f"{self.tags[network].split(' ')[0]}|{self.source}")
+        if frozen is not None:
+            return Constants(*frozen), "frozen"
+        return constants(self.targets[network]["probabilities"], self.wanted), "of these samples"
 
     def subjects_kept(self) -> list[str]:
         """Return the subjects of the generated samples."""
@@ -160,6 +170,7 @@ def gather(
         tags={n.name: f"{n.id} {n.sha256[:12]}" for n in networks},
         source=source,
         strata=[str(s) for s in frame["strata"]],
+        frozen=protocol.constants(),
         missing=missing,
     )
 

@@ -150,12 +150,12 @@ def _aaad(m: Measured) -> list[ScoreRow]:
     n = len(m.labels)
     for network, tail in ((FIRST, ""), (SECOND, "_second")):
         truth = m.targets[network]["probabilities"]
-        scale = aaad_module.constants(truth, m.wanted)
+        scale, origin = m.scale(network)
         cosine = aaad_module.cosines(m.whole(network), m.wanted)
         span = scale.high - scale.low
         ci = bootstrap_mean((cosine - scale.low) / span, m.subjects)
         about = f"{m.tags[network].split(' ')[0]}|target={m.source}|ref={m.ref}|n={n}"
-        note = f"low {scale.low:.4f}, high {scale.high:.4f}"
+        note = f"low {scale.low:.4f}, high {scale.high:.4f}, {origin}"
         out.append(_row(f"aaad{tail}", f"aaad|{about}", aaad_module.aaad(cosine, scale), n, up=True,
                         ci=ci, note=note))  # fmt: skip
         out.append(_row(f"cosine{tail}", f"cosine|{about}", float(cosine.mean()), n, up=True,
@@ -215,7 +215,7 @@ def _subsets(m: Measured, metrics: Sequence[str]) -> dict[str, list[ScoreRow]]:
     if len(names) < 2 or not {"aaad", "au"} <= set(metrics):
         return {}
     found = m.whole(SECOND) >= m.thresholds[SECOND]
-    scale = aaad_module.constants(m.targets[FIRST]["probabilities"], m.wanted)
+    scale, _ = m.scale(FIRST)
     cosine = aaad_module.cosines(m.whole(FIRST), m.wanted)
     out = {}
     for name in names:
