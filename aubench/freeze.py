@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aubench.facs import labels_of, parse_aus
+from aubench.facs import combination_name, labels_of, parse_aus
 from aubench.files import sha256_file, write_text
 from aubench.protocol import (
     CONSTANTS,
@@ -45,41 +45,49 @@ def draw_test2k(rng: np.random.Generator, count: int) -> Drawn:
 
 
 def draw_unseen(rng: np.random.Generator, count: int) -> Drawn:
-    """AU sets that train never holds: singles, simple ones, and ones with opposed AUs.
+    """AU sets that train never holds, in quarters.
 
-    A quarter reserved singles, a quarter reserved conflicts, half new sets from the same
-    distribution, all outside train.
+    Singles that train leaves out; sets of several AUs of which none oppose each other, all those
+    outside train alike; conflicts that train leaves out; sets with opposed AUs as the data set's
+    distribution gives them, outside train.
     """
     import numpy as np
 
-    from aubench.datasets.samples import combinations_of
-    from aubench.datasets.synfacs import (
-        RESERVED_CONFLICTS,
-        RESERVED_SINGLES,
-        draw_labels,
-        train_combinations,
-    )
-    from aubench.facs import load_facs
+    from aubench.datasets.synfacs import RESERVED_CONFLICTS, RESERVED_SINGLES, draw_labels
 
-    known = set(train_combinations())
+    simple, opposed = unseen_sets()
     quarter = count // 4
-    labels, strata = [], []
-    for names, stratum in ((RESERVED_SINGLES, "single"), (RESERVED_CONFLICTS, "conflict")):
-        for i in range(quarter):
-            labels.append(labels_of(parse_aus(names[i % len(names)])))
-            strata.append(stratum)
-    while len(labels) < count:
-        for row, name in (
-            (row, name)
-            for row in draw_labels(rng, 4000)
-            if (name := combinations_of(row[None])[0]) not in known
-        ):
-            if len(labels) < count:
-                opposed = load_facs().conflicts_in(parse_aus(name))
-                labels.append(row)
-                strata.append("conflict" if opposed else "simple")
+    names = [RESERVED_SINGLES[i % len(RESERVED_SINGLES)] for i in range(quarter)]
+    names += [simple[i] for i in rng.integers(0, len(simple), quarter)]
+    names += [RESERVED_CONFLICTS[i % len(RESERVED_CONFLICTS)] for i in range(quarter)]
+    strata = ["single"] * quarter + ["simple"] * quarter + ["conflict"] * (count - 2 * quarter)
+    while len(names) < count:
+        drawn = (combination_name(row) for row in draw_labels(rng, 4000))
+        names += [name for name in drawn if name in opposed][: count - len(names)]
+    labels = np.stack([labels_of(parse_aus(name)) for name in names])
     order = rng.permutation(count)
-    return np.stack(labels)[order], [strata[i] for i in order]
+    return labels[order], [strata[i] for i in order]
+
+
+def unseen_sets() -> tuple[list[str], frozenset[str]]:
+    """Return the names of the sets of at least two AUs outside train: unopposed and opposed."""
+    from itertools import combinations
+
+    from aubench.datasets.synfacs import train_combinations
+    from aubench.facs import AUS, load_facs
+
+    known, facs = set(train_combinations()), load_facs()
+    simple, opposed = [], set()
+    for size in range(2, len(AUS) + 1):
+        for aus in combinations(AUS, size):
+            name = "+".join(map(str, aus))
+            if name in known:
+                continue
+            if facs.conflicts_in(aus):
+                opposed.add(name)
+            else:
+                simple.append(name)
+    return simple, frozenset(opposed)
 
 
 def draw_conflict(rng: np.random.Generator, count: int) -> Drawn:

@@ -58,8 +58,8 @@ class Request:
     Attributes:
         sample_id: identifies the sample in its protocol.
         text: AU description, empty if the generator does not read text.
-        aus: uint8 [12], 0/1 in the order of ``aubench.facs.AUS``.
-        intensities: float32 [12] in 0..5, or None where unknown.
+        aus: uint8 [12], 0/1 in the order of ``aubench.facs.AUS``; None if not among its inputs.
+        intensities: float32 [12] in 0..5; None where unknown or AUs are not among its inputs.
         reference: uint8 [H, W, 3] RGB neutral face of the subject, or None.
         seed: derived from sample id and protocol seed alone.
         size: side in pixels of the image wanted.
@@ -67,7 +67,7 @@ class Request:
 
     sample_id: str
     text: str
-    aus: npt.NDArray[np.uint8]
+    aus: npt.NDArray[np.uint8] | None
     intensities: npt.NDArray[np.float32] | None
     reference: npt.NDArray[np.uint8] | None
     seed: int

@@ -16,7 +16,7 @@ TEXTS = {
     "conflict": "e3c8a8950af447e6",
     "label-input": "d20feadc975cf8cc",
     "test2k": "d20feadc975cf8cc",
-    "unseen": "d5ac535abeb99275",
+    "unseen": "42e057977beddabf",
 }
 
 

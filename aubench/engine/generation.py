@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 def requests(
     samples: SampleSet, images: ImageSource, generator: Generator, rows: Sequence[int], size: int
 ) -> list[Request]:
-    """Return requests for the given rows, holding only what the generator declares as input."""
+    """Return requests for the given rows, holding only what the generator declares as input.
+
+    A model that reads text never sees the labels, so it cannot lean on them by mistake.
+    """
     from aubench.generator import Request
 
     inputs = generator.info.inputs
@@ -36,8 +39,8 @@ def requests(
         Request(
             sample_id=str(row.sample_id),
             text=str(row.text) if "text" in inputs else "",
-            aus=labels[i],
-            intensities=intensities[i],
+            aus=labels[i] if "au" in inputs else None,
+            intensities=intensities[i] if "au" in inputs else None,
             reference=references[i],
             seed=int(seeds[i]),
             size=size,

@@ -96,6 +96,16 @@ def _samples(protocol: Protocol, limit: int | None, seed: int) -> SampleSet:
     return samples
 
 
+def _check_inputs(info: GeneratorInfo, protocol: Protocol) -> None:
+    """Refuse a model that reads text where the protocol gives labels."""
+    if not info.control and "au" in protocol.inputs and "au" not in info.inputs:
+        raise AubenchError(
+            f"model '{info.name}' reads {', '.join(sorted(info.inputs))}; "
+            f"protocol '{protocol.name}' gives AU labels",
+            "choose another protocol",
+        )
+
+
 def _check_device(device: str) -> None:
     import torch
 
@@ -167,6 +177,7 @@ def execute(config: RunConfig) -> Record:
     watch = Stopwatch()
     info = generator_class(config.model).info
     protocol = load_protocol(config.protocol, config.data)
+    _check_inputs(info, protocol)
     _check_device(config.device)
     images = image_source(config.data)
     samples = _samples(protocol, config.limit, config.seed)
