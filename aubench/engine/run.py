@@ -146,17 +146,18 @@ def _load(config: RunConfig, samples: SampleSet, images: ImageSource) -> Generat
 def _identity(
     config: RunConfig, protocol: Protocol, samples: SampleSet, images: ImageSource
 ) -> dict[str, Any]:
+    # Plain options first: a refusal names the first that differs, and digests follow from them.
     return {
         "model": config.model,
         "protocol": f"{protocol.dataset}/{protocol.name}",
+        "limit": config.limit,
+        "seed": config.seed,
         "protocol sha256": protocol.sha256,
         "samples sha256": samples.sha256,
         "data fingerprint": images.fingerprint,
         "weights": sha256_file(config.weights)
         if config.weights and config.weights.is_file()
         else str(config.weights or "own"),
-        "limit": config.limit,
-        "seed": config.seed,
     }
 
 
