@@ -7,8 +7,8 @@ import pytest
 
 from aubench.errors import AubenchError
 from aubench.files import shipped
-from aubench.freeze import CONFLICTS, PLANS, REGIONS, freeze
-from aubench.protocol import load_protocol, protocol_names, verify
+from aubench.freeze import CONFLICTS, PLANS, REGIONS, _sums, freeze
+from aubench.protocol import CONSTANTS, SUMS, load_protocol, protocol_names, verify
 
 NAMES = ["conflict", "label-input", "test2k", "unseen"]
 
@@ -25,9 +25,54 @@ def test_all_four_are_shipped():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_freezing_again_gives_the_shipped_bytes(name, tmp_path):
-    place = freeze(name, tmp_path)
-    for path in sorted((shipped("protocols") / "synfacs" / name).iterdir()):
-        assert (place / path.name).read_bytes() == path.read_bytes(), path.name
+    """All but AAAD's constants, which the detectors bring and another test holds."""
+    place, kept = freeze(name, tmp_path), shipped("protocols") / "synfacs" / name
+    for path in sorted(kept.iterdir()):
+        if path.name not in (CONSTANTS, SUMS):
+            assert (place / path.name).read_bytes() == path.read_bytes(), path.name
+    lines = [line for line in (kept / SUMS).read_text().splitlines() if CONSTANTS not in line]
+    assert (place / SUMS).read_text().splitlines() == lines
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_constants_are_those_of_the_shipped_networks(name):
+    """New weights need new constants: `python -m aubench.freeze protocols --constants`."""
+    from aubench.detectors import load_detector
+    from aubench.textau import load_text_au
+
+    protocol = load_protocol(name)
+    sources = {"labels"}
+    if protocol.definition.input == "text":
+        sources.add(f"text-{load_text_au().id}")
+    ids = [load_detector(which).id for which in ("nano-a", "nano-b")]
+    table = protocol.constants()
+    assert set(table) == {f"{id_}|{source}" for id_ in ids for source in sources}
+    assert all(0 <= low < 0.1 and 0.9 < high <= 1 + 1e-9 for low, high in table.values())
+
+
+def test_constants_bound_the_cosines_of_targets():
+    """On some of the targets the range may be narrower, never wider."""
+    from aubench.datasets import image_source
+    from aubench.detectors import load_detector
+    from aubench.metrics.aaad import cosines
+
+    protocol = load_protocol("test2k")
+    part = protocol.samples().limit(40)
+    detector = load_detector("nano-a")
+    images = image_source("synfacs").load_many(list(part.frame["target"]), protocol.size)
+    found = cosines(detector.probabilities(images), part.labels().astype("float32"))
+    _, high = protocol.constants()[f"{detector.id}|labels"]
+    assert found.max() <= high + 1e-6 and found.max() > 0.99
+
+
+def test_damaged_constants_are_refused(copy):
+    place = copy / "synfacs" / "test2k"
+    (place / CONSTANTS).write_text('{"x": [1]}')
+    with pytest.raises(AubenchError, match="was edited"):
+        load_protocol("test2k", folder=copy)
+    _sums(place, ["protocol.toml", "samples.csv", CONSTANTS])
+    with pytest.raises(AubenchError, match="no constants of AAAD"):
+        load_protocol("test2k", folder=copy).constants()
 
 
 @pytest.mark.parametrize("name", NAMES)
