@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -61,5 +62,6 @@ def _git(root: Path, *words: str) -> str:
 
 
 def command_line() -> str:
-    """Return the command as typed, without the folder of the program."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """Return the command as typed; of absolute paths, which tell of one machine, the last part."""
+    words = [f"…/{Path(word).name}" if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return shlex.join([Path(sys.argv[0]).name, *words])

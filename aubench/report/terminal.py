@@ -28,16 +28,25 @@ def format_score(row: ScoreRow | None, *, interval: bool = True) -> str:
     if row is None or row.value is None:
         return "—"
     scale, digits = SCALE.get(row.metric, 1.0), DIGITS.get(row.metric, 3)
-    text = f"{row.value * scale:.{digits}f}"
+    text = _number(row.value * scale, digits)
     if interval and row.ci is not None:
-        text += f" [{row.ci[0] * scale:.{digits}f}, {row.ci[1] * scale:.{digits}f}]"
+        text += f" [{_number(row.ci[0] * scale, digits)}, {_number(row.ci[1] * scale, digits)}]"
     return text
+
+
+def _number(value: float, digits: int) -> str:
+    """Return a fixed number of decimals, without the sign of a zero."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def _title(row: ScoreRow) -> str:
     arrow = "↑" if row.higher_is_better else "↓"
-    mark = "" if row.informative else " (uninformative)"
+    mark = "" if row.informative else "*"
     return f"{TITLES.get(row.metric, row.metric)} {arrow}{mark}"
+
+
+UNINFORMATIVE = "* not informative on faces"
 
 
 def _heading(record: Record) -> str:
@@ -71,6 +80,8 @@ def print_record(record: Record, *, ids: bool = False) -> None:
 
     console = Console()
     console.print(record_table(record, ids=ids), markup=False)
+    if not all(row.informative for row in record.scores):
+        console.print(UNINFORMATIVE, markup=False)
     per_au = [row for row in record.scores if row.metric.startswith(PER_AU)]
     if per_au and not ids:
         line = ", ".join(f"AU{r.metric.removeprefix(PER_AU)} {format_score(r)}" for r in per_au)
@@ -116,6 +127,9 @@ def print_board(name: str, records: Sequence[Record], *, ids: bool = False) -> N
         table.add_row(record.model.name + mark + kind, *cells)
     console = Console()
     console.print(table, markup=False)
+    rows = [record.score(metric) for record in records for metric, _ in columns]
+    if not all(row.informative for row in rows if row is not None):
+        console.print(UNINFORMATIVE, markup=False)
     if any(record.model.metrics_in_training for record in records):
         console.print("† trained with a network that also scores; see the record", markup=False)
     if ids:
