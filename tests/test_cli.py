@@ -19,7 +19,7 @@ def test_help_names_every_command(aubench):
 
 @pytest.mark.parametrize("name", [
     "run", "report", "models", "protocols", "protocol", "describe", "data", "weights", "audit",
-    "text-au", "train-text-au", "train-au-detector",
+    "text-au", "train-text-au", "train-au-detector", "detectors",
 ])  # fmt: skip
 def test_every_command_has_help(aubench, name):
     assert "Usage" in aubench(name, "--help", check=0).stdout

@@ -1,4 +1,4 @@
-"""Detectors: the head from its formulas, training that resumes, shipped weights that hold."""
+"""Detectors: the head from its formulas, shipped weights that hold."""
 
 import json
 import shutil
@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from aubench.detectors import load_detector
+from aubench.detectors.calibration import f1_scores
 from aubench.detectors.detector import WEIGHTS, load
 from aubench.detectors.megraphau import Head, LinearBlock, MEGraphAU, asymmetric_loss
-from aubench.detectors.train import Settings, Trainer, best_thresholds, f1_scores
 from aubench.errors import AubenchError
 from aubench.facs import labels_of
 from aubench.synfacs.render import render
@@ -160,31 +160,3 @@ def test_damaged_weights_are_refused(tmp_path, damage):
 def test_unknown_detector_suggests():
     with pytest.raises(AubenchError, match="did you mean 'nano-a'"):
         load_detector("nano-aa")
-
-
-def test_thresholds_maximise_f1():
-    rng = np.random.default_rng(0)
-    labels = (rng.random((300, 12)) < 0.3).astype(np.uint8)
-    p = np.clip(labels * 0.3 + rng.random((300, 12)) * 0.5, 0, 1).astype(np.float32)
-    chosen = f1_scores(p >= best_thresholds(p, labels), labels)
-    for t in (0.1, 0.3, 0.5, 0.7):
-        assert (chosen >= f1_scores(p >= t, labels) - 1e-9).all()
-
-
-@pytest.mark.parametrize("preset", ["nano-a", "nano-b"])
-def test_resumed_training_is_the_same(tmp_path, preset):
-    settings = Settings(preset=preset, epochs=2, batch=16)
-    images = np.random.default_rng(0).integers(0, 256, (48, 128, 128, 3)).astype(np.uint8)
-    labels = torch.from_numpy((np.random.default_rng(1).random((48, 12)) < 0.4).astype(np.float32))
-    whole = Trainer(settings, tmp_path / "whole")
-    losses = [whole.run_epoch(images, labels) for _ in range(2)]
-    first = Trainer(settings, tmp_path / "parts")
-    assert first.run_epoch(images, labels) == losses[0]
-    first.save()
-    second = Trainer(settings, tmp_path / "parts")
-    second.resume()
-    assert second.run_epoch(images, labels) == losses[1]
-    for a, b in zip(whole.network.parameters(), second.network.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=0)
-    with pytest.raises(AubenchError, match="other settings"):
-        Trainer(Settings(preset=preset, epochs=3, batch=16), tmp_path / "parts").resume()

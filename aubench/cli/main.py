@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "aubench.cli.train_au_detector:train_au_detector",
         "Train a detector of AUs from images.",
     ),
+    "detectors": ("aubench.cli.detectors:detectors", "Score a detector of AUs."),
 }
 """Name, where the click command lives, and its line of help (shown without importing it)."""
 

@@ -1,85 +1,127 @@
-"""Training a detector on synfacs; interruptible, resumes with the same numbers."""
+"""Training a detector; interrupt it anywhere, it goes on with the same numbers."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from aubench import __version__
-from aubench.detectors.detector import build, normalise
-from aubench.detectors.megraphau import MEGraphAU, asymmetric_loss
+from aubench.detectors import losses
+from aubench.detectors.calibration import best_thresholds, f1_scores, mean_of
+from aubench.detectors.export import export
+from aubench.detectors.faces import Changes, Faces, Views, default_workers
+from aubench.detectors.folds import Parts, open_parts
+from aubench.detectors.megraphau import MEGraphAU
+from aubench.detectors.preparation import imagenet, normalise
+from aubench.detectors.settings import PRECISIONS, Settings, settings_for
+from aubench.detectors.start import start
+from aubench.detectors.state import read_checkpoint
 from aubench.errors import AubenchError
-from aubench.facs import AUS
-from aubench.files import atomic_path, sha256_file, write_text
+from aubench.files import atomic_path
 from aubench.progress import bar
 
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
-@dataclass(frozen=True)
-class Settings:
-    """Hyper-parameters; ``limit`` trains on the first images only."""
+__all__ = ["Settings", "Trainer", "settings_for", "train"]
 
-    preset: str
-    epochs: int = 8
-    batch: int = 64
-    rate: float = 2e-3
-    decay: float = 5e-2
-    seed: int = 1
-    limit: int | None = None
-    size: int = 128
+PREDICTED = 64
+"""Images a pass outside training."""
 
 
-def f1_scores(
-    predicted: npt.NDArray[np.bool_], labels: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.float64]:
-    """Return F1 of each AU [12] from 0/1 arrays [N, 12]; zero where nothing was found."""
-    hit = (predicted & (labels == 1)).sum(0)
-    return np.asarray(2 * hit / np.maximum(predicted.sum(0) + labels.sum(0), 1), np.float64)
+class Outputs(nn.Module):
+    """The network with everything that its loss needs, in the one call that is shared out."""
+
+    def __init__(self, network: nn.Module, edges: bool) -> None:
+        super().__init__()
+        self.network, self.edges = network, edges
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return probabilities [B, 12], and edge logits [B, 144, 4] of the second stage."""
+        if self.edges and isinstance(self.network, MEGraphAU):
+            return self.network.with_edges(x)
+        return self.network(x), None
 
 
-def best_thresholds(
-    p: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.float32]:
-    """Return for each AU the threshold in 0.05..0.95 of the highest F1."""
-    grid = np.arange(0.05, 0.96, 0.025, dtype=np.float32)
-    scores = np.stack([f1_scores(p >= t, labels) for t in grid])
-    return np.asarray(grid[scores.argmax(0)], np.float32)
-
-
-def augment(x: Tensor, draw: torch.Generator) -> Tensor:
-    """Flip, shift by up to 4 px, and change light of images float [B, 3, H, W] in 0..1."""
-    if torch.rand((), generator=draw) < 0.5:
-        x = x.flip(-1)
-    dx, dy = (int(v) for v in torch.randint(-4, 5, (2,), generator=draw))
-    x = torch.roll(x, (dy, dx), (-2, -1))
-    gain = 1 + 0.25 * (torch.rand(len(x), 3, 1, 1, generator=draw) - 0.5)
-    offset = 0.15 * (torch.rand(len(x), 1, 1, 1, generator=draw) - 0.5)
-    noise = 0.02 * torch.randn(x.shape, generator=draw)
-    return (x * gain + offset + noise).clamp(0, 1)
+def stale(scores: list[float]) -> int:
+    """Return how many epochs have passed since the best validation F1."""
+    return len(scores) - 1 - int(np.argmax(scores)) if scores else 0
 
 
 class Trainer:
-    """The state of one training, kept in ``checkpoint.pt`` after each epoch."""
+    """The state of one training, kept in ``checkpoint.pt`` every ``segment`` steps.
 
-    def __init__(self, settings: Settings, out: Path) -> None:
+    Processes that ``accelerate launch`` starts take a part of every batch each; the first writes.
+
+    Args:
+        settings: hyper-parameters.
+        out: folder of the checkpoint.
+        parts: the faces; what the settings name if None.
+        resume: go on from the checkpoint, if there is one.
+        cpu: leave a GPU alone.
+        workers: processes that read images; see `default_workers`.
+
+    Raises:
+        AubenchError: bad data or weights to start from, a batch that cannot be shared out, or a
+            checkpoint of other settings, data or processes.
+    """
+
+    def __init__(
+        self, settings: Settings, out: Path, parts: Parts | None = None, *, resume: bool = True,
+        cpu: bool = False, workers: int | None = None,
+    ) -> None:  # fmt: skip
+        from accelerate import Accelerator
+
         self.settings, self.out = settings, out
-        torch.manual_seed(settings.seed)
-        self.network = build(settings.preset)
-        self.network.to(memory_format=torch.channels_last)
+        self.accelerator = Accelerator(cpu=cpu)
+        with self.accelerator.main_process_first():
+            self.parts = parts or open_parts(settings)
+        lazy = self.parts.train.lazy
+        self.workers = (default_workers() if lazy else 0) if workers is None else workers
+        self._check()
+        self.epoch, self.step, self.seconds, self.total = 0, 0, 0.0, 0.0
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, Any] = {"f1": -1.0}
+        self.network, self.started_from = start(settings)
+        if settings.nano:
+            self.network.to(memory_format=torch.channels_last)
+        self.weight = losses.au_weights(torch.from_numpy(self.parts.train.labels))
+        self.weight = self.weight.to(self.accelerator.device)
+        state = self._read() if resume and self.checkpoint.is_file() else None
+        if state is not None:
+            self.network.load_state_dict(state["network"])
+        outputs = Outputs(self.network, settings.stage == 2)
+        self.model = self.accelerator.prepare_model(outputs)
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=settings.rate, weight_decay=settings.decay
         )
-        self.epoch, self.seconds = 0, 0.0
-        self.history: list[dict[str, float]] = []
-        self.best: dict[str, Any] = {"f1": -1.0}
+        scaled = settings.precision == "float16"
+        self.scaler = torch.amp.GradScaler(self.accelerator.device.type, enabled=scaled)
+        if state is not None:
+            self._restore(state)
+
+    def _check(self) -> None:
+        s, pieces = self.settings, self.accelerator.num_processes * self.settings.accumulate
+        if len(self.parts.train) < s.batch:
+            raise AubenchError(
+                f"{len(self.parts.train)} training images are fewer than a batch of {s.batch}",
+                "use a smaller --batch",
+            )
+        if s.batch < pieces:
+            raise AubenchError(f"a batch of {s.batch} cannot be cut into {pieces} parts")
+        if s.precision == "float16" and self.accelerator.device.type != "cuda":
+            raise AubenchError("--precision float16 needs a GPU", "float32 or bfloat16")
 
     @property
     def checkpoint(self) -> Path:
@@ -88,172 +130,265 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint atomically."""
-        state = {
-            "settings": asdict(self.settings), "epoch": self.epoch, "seconds": self.seconds,
-            "network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
-            "history": self.history, "best": self.best,
-        }  # fmt: skip
-        with atomic_path(self.checkpoint) as temporary:
-            torch.save(state, temporary)
+        if self.accelerator.is_main_process:
+            state = {
+                "settings": asdict(self.settings), "data": self.parts.fingerprint,
+                "started from": self.started_from, "processes": self.accelerator.num_processes,
+                "epoch": self.epoch, "step": self.step, "seconds": self.seconds,
+                "total": self.total, "history": self.history, "best": self.best,
+                "network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
+                "scaler": self.scaler.state_dict(),
+            }  # fmt: skip
+            with atomic_path(self.checkpoint) as temporary:
+                torch.save(state, temporary)
+        self.accelerator.wait_for_everyone()
 
-    def resume(self) -> None:
-        """Continue from the checkpoint, if there is one.
+    def _read(self) -> dict[str, Any]:
+        """Return the checkpoint; an error if it is damaged or of another training."""
+        facts = {
+            "data": (self.parts.fingerprint, "other data"),
+            "started from": (self.started_from, "other weights to start from"),
+            "processes": (self.accelerator.num_processes, "another number of processes"),
+        }
+        return read_checkpoint(self.checkpoint, asdict(self.settings), facts)
 
-        Raises:
-            AubenchError: it is damaged or belongs to other settings.
-        """
-        if not self.checkpoint.is_file():
-            return
-        try:
-            state = torch.load(self.checkpoint, weights_only=True)
-        except Exception as error:
-            raise AubenchError(f"{self.checkpoint} is damaged", "remove it") from error
-        if state["settings"] != asdict(self.settings):
-            raise AubenchError(f"{self.checkpoint} has other settings", "use another --out")
-        self.network.load_state_dict(state["network"])
+    def _restore(self, state: dict[str, Any]) -> None:
         self.optimiser.load_state_dict(state["optimiser"])
-        self.epoch, self.seconds = state["epoch"], state["seconds"]
-        self.history, self.best = state["history"], state["best"]
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
+        self.total, self.history, self.best = state["total"], state["history"], state["best"]
 
-    def run_epoch(self, images: npt.NDArray[np.uint8], labels: Tensor) -> float:
-        """Train once over the images; all randomness comes from seed and epoch."""
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch; what is left over is seen in another epoch."""
+        return len(self.parts.train) // self.settings.batch
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or too many without a better validation F1."""
+        s, scores = self.settings, [row["validation F1"] for row in self.history]
+        return self.epoch >= s.epochs or (s.patience is not None and stale(scores) >= s.patience)
+
+    def run(self) -> None:
+        """Train to the end; the bar counts the steps of all epochs."""
+        s, done = self.settings, self.epoch * self.steps + self.step
+        with bar(s.epochs * self.steps, f"training {s.name}", "step", done) as progress:
+            while not self.finished:
+                loss = self.run_epoch(progress)
+                f1 = self.validate()
+                self.history.append({"loss": round(loss, 5), "validation F1": round(f1, 4)})
+                self.epoch, self.step, self.total = self.epoch + 1, 0, 0.0
+                self.save()
+
+    def run_epoch(self, progress: tqdm[Any] | None = None) -> float:
+        """Go to the end of the epoch's steps and return their mean loss.
+
+        All randomness comes from seed, epoch and segment.
+        """
         s = self.settings
-        draw = torch.Generator().manual_seed(s.seed * 1000 + self.epoch)
-        torch.manual_seed(s.seed * 1000 + self.epoch)  # dropout
-        order = torch.randperm(len(images), generator=draw)
-        steps = len(images) // s.batch
-        weight = 1 / labels.mean(0).clamp(min=0.01)
-        weight = weight / weight.mean()
-        total, start = 0.0, time.perf_counter()
-        self.network.train()
-        with bar(steps, f"epoch {self.epoch + 1}/{s.epochs}", "step") as progress:
-            for step in range(steps):
-                self._set_rate((self.epoch * steps + step) / (s.epochs * steps))
-                rows = order[step * s.batch : (step + 1) * s.batch]
-                loss = self._step(images[rows.numpy()], labels[rows], weight, draw)
-                total += loss
-                progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
-                progress.update(1)
-        self.seconds += time.perf_counter() - start
-        self.epoch += 1
-        return total / max(1, steps)
+        order = torch.randperm(
+            len(self.parts.train), generator=torch.Generator().manual_seed(self._base())
+        ).numpy()
+        views = self._views(order)
+        self.model.train()
+        while self.step < self.steps:
+            segment, begun = self.step // s.segment, time.perf_counter()
+            draw = self._seed(segment)
+            for _ in range(min((segment + 1) * s.segment, self.steps) - self.step):
+                self._set_rate()
+                rows = order[self.step * s.batch : (self.step + 1) * s.batch]
+                self.total += self._advance(rows, views, draw)
+                self.step += 1
+                if progress is not None and self.accelerator.is_main_process:
+                    mean = self.total / self.step
+                    progress.set_postfix(epoch=self.epoch + 1, loss=f"{mean:.3f}", refresh=False)
+                    progress.update(1)
+            self.seconds += time.perf_counter() - begun
+            if self.step < self.steps:
+                self.save()
+        return self.total / self.steps
 
-    def _set_rate(self, share: float) -> None:
-        warm = min(1.0, share / 0.05)
+    def _base(self) -> int:
+        return self.settings.seed * 1000 + self.epoch
+
+    def _seed(self, segment: int) -> torch.Generator:
+        """Seed what is random within the network; return the generator of a batch's changes."""
+        draw, rank = torch.Generator(), self.accelerator.process_index
+        words = [self.settings.seed, self.epoch, segment]
+        if segment:
+            draw.manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
+        else:  # the order is drawn from it first
+            torch.randperm(len(self.parts.train), generator=draw.manual_seed(self._base()))
+        inner = np.random.SeedSequence([*words, rank]).generate_state(1)[0]
+        torch.manual_seed(int(inner) if segment or rank else self._base())
+        return draw
+
+    def _mine(self, count: int) -> list[slice]:
+        """Return the parts of a batch of ``count`` that this process computes."""
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        ends = np.linspace(0, count, world * self.settings.accumulate + 1).astype(int)
+        pieces = [slice(int(a), int(b)) for a, b in pairwise(ends)]
+        return pieces[rank::world]
+
+    def _views(self, order: npt.NDArray[np.int64]) -> Iterator[Tensor]:
+        """Yield the images of the parts of every batch from the present step on."""
+        s = self.settings
+        batches = [
+            order[step * s.batch : (step + 1) * s.batch][piece].tolist()
+            for step in range(self.step, self.steps)
+            for piece in self._mine(s.batch)
+        ]
+        faces = Views(self.parts.train, s.nano, (s.seed, self.epoch))
+        return self._load(faces, batch_sampler=batches)
+
+    def _load(self, faces: Views, **how: Any) -> Iterator[Tensor]:
+        """Yield batches of images; an error of a reading process is told in one line."""
+        own = torch.Generator()  # else it draws from the one that dropout draws from
+        loader = DataLoader(faces, num_workers=self.workers, generator=own, **how)
+        try:
+            yield from loader
+        except AubenchError as error:
+            last = error.message.splitlines()[-1]
+            raise AubenchError(last.removeprefix("aubench.errors.AubenchError: ")) from error
+
+    def _set_rate(self) -> None:
+        s = self.settings
+        share = (self.epoch * self.steps + self.step) / (s.epochs * self.steps)
+        warm = min(1.0, share / s.warm) if s.warm else 1.0
         for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.rate * warm * 0.5 * (1 + math.cos(math.pi * share))
+            group["lr"] = s.rate * warm * 0.5 * (1 + math.cos(math.pi * share))
 
-    def _step(
-        self, images: npt.NDArray[np.uint8], labels: Tensor, weight: Tensor, draw: torch.Generator
+    def _advance(
+        self, rows: npt.NDArray[np.int64], views: Iterator[Tensor], draw: torch.Generator
     ) -> float:
-        x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-        x = normalise(augment(x, draw)).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            p = self.network(x)
-        p = p.float()
-        if isinstance(self.network, MEGraphAU):
-            loss = asymmetric_loss(p, labels, weight)
-        else:
-            loss = nn.functional.binary_cross_entropy(p.clamp(1e-6, 1 - 1e-6), labels)
+        """Take one step on a batch; return its mean loss."""
+        labels = torch.from_numpy(self.parts.train.labels[rows]).float()
+        changes = Changes.drawn(len(rows), draw) if self.settings.nano else None
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
-        self.optimiser.step()
-        return float(loss.detach())
+        loss = self.backward(labels, views, changes)
+        if not math.isfinite(loss):
+            raise AubenchError(
+                f"the loss is {loss} at epoch {self.epoch + 1}, step {self.step + 1}",
+                "use a smaller --rate",
+            )
+        if self.settings.clip:
+            self.scaler.unscale_(self.optimiser)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        return loss
 
-    def predict(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return probabilities float32 [N, 12]."""
+    def backward(self, labels: Tensor, views: Iterator[Tensor], changes: Changes | None) -> float:
+        """Add the gradient of the mean loss over the known labels of a whole batch.
+
+        Args:
+            labels: of all processes [B, 12], negative is unknown.
+            views: yields this process's parts of the images.
+            changes: of a nano's images.
+        """
+        whole, device = losses.Whole.of(labels), self.accelerator.device
+        world, mine = self.accelerator.num_processes, self._mine(len(labels))
+        total = torch.zeros((), device=device)
+        for k, piece in enumerate(mine):
+            x = self._input(next(views).to(device), changes, piece)
+            last = k + 1 == len(mine)
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                with self._autocast():
+                    p, edges = self.model(x)
+                loss = self._loss(p.float(), edges, labels[piece].to(device), whole) * world
+                self.scaler.scale(loss).backward()
+            total += loss.detach()
+        if world > 1:
+            total = self.accelerator.reduce(total, "mean")
+        return float(total)
+
+    def _input(self, images: Tensor, changes: Changes | None, piece: slice) -> Tensor:
+        x = images.float() / 255
+        if changes is None:
+            return imagenet(x)
+        x = normalise(changes.apply(x, piece))
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def _loss(self, p: Tensor, edges: Tensor | None, target: Tensor, whole: losses.Whole) -> Tensor:
+        if not isinstance(self.network, MEGraphAU):
+            return losses.masked_entropy(p, target, whole)
+        loss = losses.masked_asymmetric(p, target, self.weight, whole)
+        if edges is not None:
+            loss = loss + losses.masked_edges(edges.float(), target, self.settings.edge, whole)
+        return loss
+
+    def _autocast(self) -> Any:
+        kind = PRECISIONS[self.settings.precision]
+        return torch.autocast(
+            self.accelerator.device.type, dtype=kind, enabled=kind != torch.float32
+        )
+
+    def predict(self, faces: Faces) -> npt.NDArray[np.float32]:
+        """Return probabilities float32 [N, 12]; each process takes every so many-th image."""
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        share = -(-len(faces) // world)
+        mine = faces.subset(np.minimum(np.arange(share) * world + rank, len(faces) - 1))
+        if world > 1:  # running statistics are the first process's
+            for buffer in self.network.buffers():
+                torch.distributed.broadcast(buffer, 0)
+        views = Views(mine, self.settings.nano)
         self.network.eval()
         out = []
+        prepare = normalise if self.settings.nano else imagenet
         with torch.inference_mode():
-            for i in range(0, len(images), 64):
-                x = torch.from_numpy(images[i : i + 64]).permute(0, 3, 1, 2).float() / 255
-                out.append(self.network(normalise(x)).float().numpy())
-        return np.concatenate(out)
+            for images in self._load(views, batch_size=PREDICTED):
+                x = images.to(self.accelerator.device).float() / 255
+                out.append(self.network(prepare(x)).float())
+            gathered = self.accelerator.gather(torch.cat(out)) if world > 1 else torch.cat(out)
+        by_process = gathered.cpu().numpy().reshape(world, share, -1)
+        return np.ascontiguousarray(by_process.swapaxes(0, 1).reshape(world * share, -1))[
+            : len(faces)
+        ]
 
-    def validate(self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]) -> float:
+    def validate(self) -> float:
         """Return mean F1 at the best thresholds; keep the weights if it is the best so far."""
-        p = self.predict(images)
-        thresholds = best_thresholds(p, labels)
-        f1 = float(f1_scores(p >= thresholds, labels).mean())
+        faces = self.parts.validation
+        p = self.predict(faces)
+        thresholds = best_thresholds(p, faces.labels)
+        f1 = mean_of(f1_scores(p >= thresholds, faces.labels))
         if f1 > self.best["f1"]:
-            state = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-            self.best = {"f1": f1, "thresholds": thresholds.tolist(), "state": state}
+            state = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
+            self.best = {
+                "f1": f1, "thresholds": thresholds.tolist(), "epoch": self.epoch + 1,
+                "state": state,
+            }  # fmt: skip
         return f1
 
 
-def export(trainer: Trainer, scores: dict[str, Any], data: dict[str, str], command: str) -> Path:
-    """Write ``<preset>.safetensors`` (half precision) and its card; return the weights."""
-    from safetensors.torch import save_file
+def train(
+    settings: Settings, out: Path, command: str, *, resume: bool = True, cpu: bool = False,
+    workers: int | None = None, say: Callable[[str], None] = lambda line: None,
+) -> Path:  # fmt: skip
+    """Train a detector; write weights, card, report and reliability curves into ``out``.
 
-    name = trainer.settings.preset
-    path = trainer.out / f"{name}.safetensors"
-    state = {
-        k: (v.half() if v.is_floating_point() else v).contiguous()
-        for k, v in trainer.best["state"].items()
-    }
-    with atomic_path(path) as temporary:
-        save_file(state, temporary)
-    card = {
-        "name": name,
-        "scale": "nano: trained on synfacs, not the paper's detector",
-        "sha256": sha256_file(path),
-        "command": command,
-        "settings": asdict(trainer.settings),
-        "data": data,
-        "hardware": f"{torch.get_num_threads()} CPU threads",
-        "seconds": round(trainer.seconds, 1),
-        "epochs": trainer.epoch,
-        "torch": torch.__version__,
-        "aubench": __version__,
-        "thresholds": [round(t, 4) for t in trainer.best["thresholds"]],
-        "scores": scores,
-        "history": trainer.history,
-    }
-    write_text(trainer.out / f"{name}.card.json", json.dumps(card, indent=1) + "\n")
-    return path
-
-
-def test_scores(trainer: Trainer, limit: int | None) -> dict[str, Any]:
-    """Return F1 on unseen test subjects with the best weights and validation's thresholds."""
-    from aubench.datasets.samples import LABELS
-    from aubench.datasets.synfacs import load_split
-
-    images, _, _, frame = load_split("test", trainer.settings.size, limit or 2000)
-    labels = frame[list(LABELS)].to_numpy(np.uint8)
-    trainer.network.load_state_dict(trainer.best["state"])
-    p = trainer.predict(images)
-    f1 = f1_scores(p >= np.array(trainer.best["thresholds"]), labels)
-    return {
-        "test subjects": len(set(frame["subject"])),
-        "test images": len(frame),
-        "mean F1": round(float(f1.mean()), 4),
-        "F1": {f"AU{au}": round(float(x), 4) for au, x in zip(AUS, f1, strict=True)},
-    }
-
-
-def train(settings: Settings, out: Path, command: str, *, resume: bool = True) -> Path:
-    """Train a detector and write weights and card into ``out``.
+    Args:
+        settings: hyper-parameters.
+        out: the folder.
+        command: that was given, for the card.
+        resume: go on from ``out``'s checkpoint, if there is one.
+        cpu: leave a GPU alone.
+        workers: processes that read images.
+        say: is told what a user should know.
 
     Raises:
-        AubenchError: unknown preset, or a checkpoint of other settings.
+        AubenchError: see `Trainer`.
     """
-    from aubench.datasets.samples import LABELS
-    from aubench.datasets.synfacs import load_split
-    from aubench.synfacs.render import renderer_id
-
-    trainer = Trainer(settings, out)
-    if resume:
-        trainer.resume()
-    images, _, _, frame = load_split("train", settings.size, settings.limit)
-    held = settings.limit and max(64, settings.limit // 5)
-    val_images, _, _, val_frame = load_split("validation", settings.size, held)
-    labels = torch.from_numpy(frame[list(LABELS)].to_numpy(np.float32))
-    val_labels = val_frame[list(LABELS)].to_numpy(np.uint8)
-    while trainer.epoch < settings.epochs:
-        loss = trainer.run_epoch(images, labels)
-        f1 = trainer.validate(val_images, val_labels)
-        trainer.history.append({"loss": round(loss, 5), "validation F1": round(f1, 4)})
-        trainer.save()
-    data = {"renderer": renderer_id(), "train images": str(len(images))}
-    return export(trainer, test_scores(trainer, held), data, command)
+    trainer = Trainer(settings, out, resume=resume, cpu=cpu, workers=workers)
+    parts = trainer.parts
+    counts = (
+        f"{len(faces):,} of {len(np.unique(faces.subjects))} subjects to {what}"
+        for faces, what in ((parts.train, "train"), (parts.validation, "validate"),
+                            (parts.test, "test"))
+    )  # fmt: skip
+    say(f"images: {', '.join(counts)}")
+    trainer.run()
+    if trainer.epoch < settings.epochs:
+        say(f"no better validation F1 for {settings.patience} epochs: stopped")
+    path = export(trainer, command)
+    trainer.accelerator.wait_for_everyone()
+    return path

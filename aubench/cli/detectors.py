@@ -1,0 +1,43 @@
+"""``aubench detectors``: how well a detector does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def detectors() -> None:
+    """Look at detectors of AUs."""
+
+
+@detectors.command()
+@click.argument("name")
+@click.option("--weights", type=click.Path(path_type=Path, dir_okay=False),
+              help="File of weights; the nano detectors have theirs shipped.")  # fmt: skip
+@click.option("--data", default="synfacs", show_default=True,
+              help="synfacs; or FOLDER in the layout of ME-GraphAU, list/ and img/.")  # fmt: skip
+@click.option("--fold", type=click.IntRange(1, 3),
+              help="Score the test part of this fold; a FOLDER needs one.")  # fmt: skip
+@click.option("--limit", type=click.IntRange(min=1), help="Only N images.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False),
+              help="Of report.json and calibration.svg.  [default: reports/NAME]")  # fmt: skip
+@click.option("--device", default="cpu", show_default=True)
+def report(
+    name: str, weights: Path | None, data: str, fold: int | None, limit: int | None,
+    out: Path | None, device: str,
+) -> None:  # fmt: skip
+    """Score detector NAME on labelled faces: F1, AUC, calibration of each AU.
+
+    Thresholds are those of its card, 0.5 without one.
+    """
+    from aubench.detectors import load_detector
+    from aubench.detectors.assess import assess
+    from aubench.detectors.calibration import read_report, table
+
+    detector = load_detector(name, device, weights=weights)
+    folder = out or Path("reports") / name.replace(":", "-")
+    paths = assess(detector, folder, data=data, fold=fold, limit=limit)
+    click.echo(table(read_report(paths[0])["test"]))
+    click.echo("\n".join(map(str, paths)))
