@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,13 +123,16 @@ def test_faces(
     """
     size = 128 if packed else 256
     if data == OURS and fold is None:
-        rows = None if limit is None else min(limit, TESTED)
-        return synfacs_faces("test", size, rows or TESTED, packed=packed), _about_synfacs()
+        faces = synfacs_faces("test", size, min(limit or TESTED, TESTED))
+        return rendered(faces, packed=packed, label="test faces"), _about_synfacs()
     if fold is None:
         raise AubenchError(f"--data {data} needs a fold", "--fold 1, 2 or 3")
-    settings = Settings("nano-a" if packed else "resnet50", data, fold, hold_out=0.0, size=size)
-    parts = _thirds(settings) if data == OURS else _listed(settings)
-    return parts.test.limit(limit), parts.about
+    if data != OURS:
+        parts = _listed(Settings("resnet50", data, fold, hold_out=0.0))
+        return parts.test.limit(limit), parts.about
+    faces = synfacs_faces("train", size)
+    faces = faces.subset(third(faces.subjects, fold)).limit(limit)
+    return rendered(faces, packed=packed, label="test faces"), _about_synfacs(fold)
 
 
 def _listed(settings: Settings) -> Parts:
@@ -148,26 +150,40 @@ def _listed(settings: Settings) -> Parts:
 
 
 def _thirds(settings: Settings) -> Parts:
-    faces = synfacs_faces("train", settings.size, None, packed=settings.nano)
-    tested = third(faces.subjects, settings.fold or 1)
-    about = _about_synfacs() | {"fold": f"{settings.fold} of {FOLDS}, thirds of train's subjects"}
-    return _in_fold(faces.subset(~tested), faces.subset(tested), settings, about)
+    faces = synfacs_faces("train", settings.size)
+    whole = settings.nano and settings.limit is None
+    if whole:  # one cached array for all folds
+        faces = rendered(faces, packed=True, label="train faces")
+    assert settings.fold is not None
+    tested = third(faces.subjects, settings.fold)
+    about = _about_synfacs(settings.fold)
+    parts = _in_fold(faces.subset(~tested), faces.subset(tested), settings, about)
+    return parts if whole else _rendered(parts, settings)
 
 
 def _splits(settings: Settings) -> Parts:
     held = _fewer(settings.limit)
     train, validation, test = (
-        synfacs_faces(split, settings.size, count, packed=settings.nano)
+        synfacs_faces(split, settings.size, count)
         for split, count in
         (("train", settings.limit), ("validation", held), ("test", held or TESTED))
     )  # fmt: skip
-    return Parts(train, validation, test, _about_synfacs())
+    return _rendered(Parts(train, validation, test, _about_synfacs()), settings)
 
 
-def _about_synfacs() -> dict[str, Any]:
+def _rendered(parts: Parts, settings: Settings) -> Parts:
+    train, validation, test = (
+        rendered(getattr(parts, name), packed=settings.nano, label=f"{name} faces")
+        for name in ("train", "validation", "test")
+    )
+    return Parts(train, validation, test, parts.about)
+
+
+def _about_synfacs(fold: int | None = None) -> dict[str, Any]:
     from aubench.synfacs.render import renderer_id
 
-    return {"source": OURS, "renderer": renderer_id()}
+    about = {"source": OURS, "renderer": renderer_id()}
+    return about | ({"fold": f"{fold} of {FOLDS}, thirds of train's subjects"} if fold else {})
 
 
 def frame_labels(frame: pd.DataFrame) -> Labels:
@@ -177,32 +193,45 @@ def frame_labels(frame: pd.DataFrame) -> Labels:
     return frame[list(LABELS)].to_numpy(np.int8)
 
 
-def _rendered(keys: list[str], size: int, row: int) -> Images:
-    from aubench.datasets.images import SynfacsImages
+@dataclass(frozen=True)
+class Renders:
+    """Reads synfacs by row: from the cache, or rendered into it."""
 
-    return SynfacsImages(1).load(keys[row], size)
+    keys: tuple[str, ...]
+    size: int
+
+    def __call__(self, row: int) -> Images:
+        """Return uint8 [size, size, 3]."""
+        from aubench.datasets.images import SynfacsImages
+
+        return SynfacsImages(1).load(self.keys[row], self.size)
 
 
-def synfacs_faces(split: str, size: int, limit: int | None, *, packed: bool) -> Faces:
-    """Return faces of a split of synfacs.
+def synfacs_faces(split: str, size: int, limit: int | None = None) -> Faces:
+    """Return faces of a split of synfacs, none of them rendered yet; only the first ``limit``."""
+    from aubench.datasets.synfacs import split_frame
 
-    Args:
-        split: ``train``, ``validation`` or ``test``.
-        size: side in pixels.
-        limit: only the first ones.
-        packed: hold them all in memory; else they are files in the cache, read one at a time.
-    """
-    from aubench.datasets.images import SynfacsImages
-    from aubench.datasets.synfacs import load_split, split_frame
-
-    if packed:
-        images, _, _, frame = load_split(split, size, limit)
-        return in_memory(images, frame_labels(frame), list(frame["subject"]))
     frame = split_frame(split)
     frame = frame.head(limit) if limit else frame
-    keys = [str(key) for key in frame["target"]]
-    SynfacsImages().prefetch(keys, size, f"{split} faces")
+    read = Renders(tuple(str(key) for key in frame["target"]), size)
     subjects = np.array(list(frame["subject"]), np.str_)
-    return Faces(
-        frame_labels(frame), subjects, np.arange(len(keys)), partial(_rendered, keys, size)
-    )
+    return Faces(frame_labels(frame), subjects, np.arange(len(frame)), read)
+
+
+def rendered(faces: Faces, *, packed: bool, label: str) -> Faces:
+    """Return faces of synfacs after rendering what the cache lacks.
+
+    Args:
+        faces: of `synfacs_faces`.
+        packed: hold them all in memory; else they are read one at a time.
+        label: of the progress bar.
+    """
+    from aubench.datasets.images import SynfacsImages
+
+    assert isinstance(faces.read, Renders)
+    keys = [faces.read.keys[row] for row in faces.rows]
+    if not packed:
+        SynfacsImages().prefetch(keys, faces.read.size, label)
+        return faces
+    images = SynfacsImages().packed(keys, faces.read.size, label)
+    return in_memory(images, faces.labels, list(faces.subjects))
