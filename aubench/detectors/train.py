@@ -54,11 +54,6 @@ class Outputs(nn.Module):
         return self.network(x), None
 
 
-def stale(scores: list[float]) -> int:
-    """Return how many epochs have passed since the best validation F1."""
-    return len(scores) - 1 - int(np.argmax(scores)) if scores else 0
-
-
 class Trainer:
     """The state of one training, kept in ``checkpoint.pt`` every ``segment`` steps.
 
@@ -166,8 +161,8 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether all epochs are done, or too many without a better validation F1."""
-        s, scores = self.settings, [row["validation F1"] for row in self.history]
-        return self.epoch >= s.epochs or (s.patience is not None and stale(scores) >= s.patience)
+        s, since = self.settings, self.epoch - int(self.best.get("epoch", 0))
+        return self.epoch >= s.epochs or (s.patience is not None and since >= s.patience)
 
     def run(self) -> None:
         """Train to the end; the bar counts the steps of all epochs."""
@@ -385,9 +380,11 @@ def train(
         for faces, what in ((parts.train, "train"), (parts.validation, "validate"),
                             (parts.test, "test"))
     )  # fmt: skip
-    say(f"images: {', '.join(counts)}")
+    first = trainer.accelerator.is_main_process
+    if first:
+        say(f"images: {', '.join(counts)}")
     trainer.run()
-    if trainer.epoch < settings.epochs:
+    if first and trainer.epoch < settings.epochs:
         say(f"no better validation F1 for {settings.patience} epochs: stopped")
     path = export(trainer, command)
     trainer.accelerator.wait_for_everyone()
