@@ -48,6 +48,7 @@ def test_models_lists_ours_and_strangers_with_reasons(aubench):
     (["run", "--model", "oracel", "--protocol", "unseen"], "did you mean 'oracle'"),
     (["run", "--model", "oracle", "--protocol", "unsen"], "did you mean 'unseen'"),
     (["run", "--model", "oracle", "--protocol", "unseen", "--metrics", "fidd"], "mean 'fid'"),
+    (["run", "--model", "vqauface", "--protocol", "label-input"], "gives AU labels"),
     (["run", "--model", "oracle", "--protocol", "unseen", "--device", "cuda:9"], "--device"),
     (["run", "--model", "stranger-broken", "--protocol", "unseen"], "cannot be imported"),
     (["run", "--model", "oracle", "--protocol", "unseen", "--limit", "x"], "--limit"),
