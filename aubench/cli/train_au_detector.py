@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,9 @@ def train_au_detector(
 
     Writes weights, card, report.json and calibration.svg, and prints the scores of each AU.
     """
-    click.echo(f"train-au-detector {preset}: loading …", err=True)
+    speaks = os.environ.get("RANK", "0") == "0"  # of several processes one
+    if speaks:
+        click.echo(f"train-au-detector {preset}: loading …", err=True)
     from aubench.detectors.calibration import read_report, table
     from aubench.detectors.train import settings_for, train
 
@@ -74,5 +77,6 @@ def train_au_detector(
     folder = out or Path("runs") / f"au-detector-{settings.name}"
     path = train(settings, folder, " ".join(words), resume=resume, cpu=device == "cpu",
                  workers=workers, say=lambda line: click.echo(line, err=True))  # fmt: skip
-    click.echo(table(read_report(folder / "report.json")["test"]))
-    click.echo(f"wrote {path}, its card, report.json and calibration.svg")
+    if speaks:
+        click.echo(table(read_report(folder / "report.json")["test"]))
+        click.echo(f"wrote {path}, its card, report.json and calibration.svg")

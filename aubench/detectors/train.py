@@ -167,7 +167,9 @@ class Trainer:
     def run(self) -> None:
         """Train to the end; the bar counts the steps of all epochs."""
         s, done = self.settings, self.epoch * self.steps + self.step
-        with bar(s.epochs * self.steps, f"training {s.name}", "step", done) as progress:
+        shown = bar(s.epochs * self.steps, f"training {s.name}", "step", done) \
+            if self.accelerator.is_main_process else nullcontext()  # fmt: skip
+        with shown as progress:
             while not self.finished:
                 loss = self.run_epoch(progress)
                 f1 = self.validate()
@@ -194,7 +196,7 @@ class Trainer:
                 rows = order[self.step * s.batch : (self.step + 1) * s.batch]
                 self.total += self._advance(rows, views, draw)
                 self.step += 1
-                if progress is not None and self.accelerator.is_main_process:
+                if progress is not None:
                     mean = self.total / self.step
                     progress.set_postfix(epoch=self.epoch + 1, loss=f"{mean:.3f}", refresh=False)
                     progress.update(1)
