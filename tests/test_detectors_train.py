@@ -237,7 +237,7 @@ def test_au_weights_are_one_over_the_rate():
     weight = losses.au_weights(labels)
     assert weight[3] == 0 and float(weight.sum()) == pytest.approx(11, rel=1e-5)
     others = np.delete(1 / rate, 3)
-    np.testing.assert_allclose(np.delete(weight, 3), others / others.mean(), rtol=1e-5)
+    np.testing.assert_allclose(np.delete(weight.numpy(), 3), others / others.mean(), rtol=1e-5)
 
 
 def test_unknown_labels_change_nothing_in_the_scores():
