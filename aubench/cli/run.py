@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-METRICS = ("fid", "kid", "is", "lpips", "aaad", "au", "prdc")
+PAPER = ("fid", "kid", "is", "lpips", "aaad", "au", "prdc")
+METRICS = (*PAPER, "pixels")
+PROFILES = {"paper": PAPER, "full": METRICS}
 
 
 @click.command()
@@ -24,7 +26,14 @@ METRICS = ("fid", "kid", "is", "lpips", "aaad", "au", "prdc")
 @click.option("--device", default="cpu", show_default=True, help="torch device.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder [runs/...].")
 @click.option("--resume/--fresh", default=True, show_default=True, help="Go on, or start again.")
-@click.option("--metrics", help=f"Comma-separated subset of {','.join(METRICS)}; all by default.")
+@click.option(
+    "--profile",
+    type=click.Choice(list(PROFILES)),
+    default="paper",
+    show_default=True,
+    help="Which metrics: the paper's and their company, or all.",
+)
+@click.option("--metrics", help=f"In place of a profile: some of {','.join(METRICS)}.")
 @click.option("--ids", is_flag=True, help="Print the metric id of every number.")
 @click.option(
     "--check-determinism", is_flag=True, help="Make a few samples again, alone, and compare."
@@ -40,6 +49,7 @@ def run(
     device: str,
     out: Path | None,
     resume: bool,
+    profile: str,
     metrics: str | None,
     ids: bool,
     check_determinism: bool,
@@ -53,7 +63,7 @@ def run(
     from aubench.report.terminal import print_record
 
     chosen = (
-        tuple(METRICS)
+        PROFILES[profile]
         if metrics is None
         else tuple(word.strip() for word in metrics.split(",") if word.strip())
     )

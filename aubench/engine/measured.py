@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from aubench.engine.features import Arrays, features, read_arrays, reference_path, write_arrays
+from aubench.engine.features import Arrays, features, reference_path
 from aubench.engine.folder import RunFolder, read_png
+from aubench.engine.pairs import Pairs, compare
 from aubench.errors import AubenchError
 from aubench.facs import AUS
 from aubench.metrics.aaad import Constants, constants
@@ -42,9 +43,7 @@ class Measured:
         wanted: target distribution of AAAD float32 [N, 12].
         subjects: of the samples [N].
         thresholds: by detector, float32 [12].
-        pair: LPIPS of the generated images [K], None where it could not be measured.
-        pair_note: why not.
-        pair_id: metric id of LPIPS.
+        pairs: of the generated images and their targets.
         ref: name of the reference set.
         extractor: id of the extractor, empty where none was asked for.
         tags: id and digest of each network.
@@ -61,9 +60,7 @@ class Measured:
     wanted: npt.NDArray[np.float32]
     subjects: list[str]
     thresholds: dict[str, npt.NDArray[np.float32]]
-    pair: npt.NDArray[np.float32] | None
-    pair_note: str
-    pair_id: str
+    pairs: Pairs
     ref: str
     extractor: str
     tags: dict[str, str]
@@ -86,6 +83,12 @@ class Measured:
     def subjects_kept(self) -> list[str]:
         """Return the subjects of the generated samples."""
         return [self.subjects[i] for i in self.kept]
+
+    def paired(self, name: str, worst: float) -> npt.NDArray[np.float64]:
+        """Return a value of each sample [N] on pairs, the worst one where the generator failed."""
+        out = np.full(len(self.labels), worst, np.float64)
+        out[self.kept] = self.pairs.values[name]
+        return out
 
     def whole(self, network: str) -> npt.NDArray[np.float32]:
         """Return probabilities [N, 12] of all samples, zero where the generator failed."""
@@ -146,11 +149,10 @@ def gather(
     places = {n.name: reference_path(content, n) for n in networks}
     targets = features(keys, load_target, networks, places, content, "measure targets")
     wanted, source = _wanted(samples, protocol, info, metrics)
-    pair, pair_note, pair_id = None, "", "lpips|alex-v0.1"
-    if "lpips" in metrics:
-        pair, pair_note, pair_id = _pairs(
-            folder, made, load_made, load_target, keys, kept, size, pixels + content, device
-        )
+    pairs = compare(
+        made, load_made, [keys[k] for k in kept], load_target, metrics,
+        folder.path / "features", pixels + content, size, device,
+    )  # fmt: skip
     extractor = next((n for n in networks if n.name not in (FIRST, SECOND)), None)
     return Measured(
         generated=generated,
@@ -162,9 +164,7 @@ def gather(
         thresholds={
             n.name: n.detector.thresholds for n in networks if isinstance(n, DetectorNetwork)
         },
-        pair=pair,
-        pair_note=pair_note,
-        pair_id=pair_id,
+        pairs=pairs,
         ref=f"{protocol.dataset}-{protocol.version}/{protocol.name}",
         extractor=extractor.id if extractor else "",
         tags={n.name: f"{n.id} {n.sha256[:12]}" for n in networks},
@@ -186,40 +186,3 @@ def _wanted(
 
     classifier = load_text_au()
     return classifier.probabilities(list(samples.frame["text"])), f"text-{classifier.id}"
-
-
-def _pairs(
-    folder: RunFolder,
-    made: list[str],
-    load_made: Callable[[Sequence[str]], npt.NDArray[np.uint8]],
-    load_target: Callable[[Sequence[str]], npt.NDArray[np.uint8]],
-    keys: list[str],
-    kept: npt.NDArray[np.int64],
-    size: int,
-    content: str,
-    device: str,
-) -> tuple[npt.NDArray[np.float32] | None, str, str]:
-    from aubench.metrics.lpips import MINIMUM as SMALLEST
-    from aubench.metrics.lpips import load_lpips
-    from aubench.progress import bar
-
-    name = "lpips|alex-v0.1"
-    try:
-        network = load_lpips(device)
-    except MissingWeightsError as error:
-        return None, str(error), name
-    if size < SMALLEST:
-        return None, f"images of {size} px are too small for LPIPS", name
-    path, key = folder.path / "features" / "lpips.safetensors", content + network.sha256
-    cached = read_arrays(path, key, len(made))
-    if cached is not None:
-        return cached["lpips"], "", name
-    parts = []
-    with bar(len(made), "lpips pairs", "pair") as progress:
-        for i in range(0, len(made), 64):
-            target = load_target([keys[k] for k in kept[i : i + 64]])
-            parts.append(network(load_made(made[i : i + 64]), target))
-            progress.update(len(target))
-    values = np.concatenate(parts)
-    write_arrays(path, key, {"lpips": values})
-    return values, "", name

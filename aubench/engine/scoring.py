@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from aubench.engine.folder import RunFolder, read_png
 from aubench.engine.measured import DETECTED, FIRST, SECOND, Measured, gather
+from aubench.engine.pairs import LPIPS_ID
 from aubench.engine.sheet import write_grid
 from aubench.facs import AUS
 from aubench.metrics import aaad as aaad_module
@@ -25,6 +26,7 @@ from aubench.metrics.kernel import (
     kernel_replicates,
     unbiased,
 )
+from aubench.metrics.pixels import psnr
 from aubench.metrics.prdc import prdc
 from aubench.record import ScoreRow
 
@@ -138,15 +140,36 @@ def _is(m: Measured) -> list[ScoreRow]:
 
 
 def _lpips(m: Measured) -> list[ScoreRow]:
-    failed = len(m.labels) - len(m.kept)
-    id_ = f"{m.pair_id}|to=target|n={len(m.labels)}"
-    if m.pair is None:
-        return [_row("lpips", id_, None, len(m.labels), up=False, note=m.pair_note)]
-    values = np.ones(len(m.labels))
-    values[m.kept] = m.pair
-    note = f"{failed} failed samples count as 1" if failed else ""
-    return [_row("lpips", id_, float(values.mean()), len(values), up=False, note=note,
+    n = len(m.labels)
+    id_ = f"{LPIPS_ID}|to=target|n={n}"
+    if "lpips" not in m.pairs.values:
+        return [_row("lpips", id_, None, n, up=False, note=m.pairs.notes["lpips"])]
+    values = m.paired("lpips", 1.0)
+    return [_row("lpips", id_, float(values.mean()), n, up=False, note=_failed(m, "1"),
                  ci=bootstrap_mean(values, m.subjects))]  # fmt: skip
+
+
+def _failed(m: Measured, worst: str) -> str:
+    failed = len(m.labels) - len(m.kept)
+    return f"{failed} failed samples count as {worst}" if failed else ""
+
+
+def _pixels(m: Measured) -> list[ScoreRow]:
+    n, tail = len(m.labels), f"|to=target|n={len(m.labels)}"
+    distance, likeness = m.paired("rms", 255.0), m.paired("ssim", 0.0)
+    decibels = psnr(distance)
+    finite = np.isfinite(decibels)
+    same = int((~finite).sum())
+    kept = [subject for subject, keep in zip(m.subjects, finite, strict=True) if keep]
+    return [
+        _row("rms", f"rms{tail}", float(distance.mean()), n, up=False, note=_failed(m, "255"),
+             ci=bootstrap_mean(distance, m.subjects)),
+        _row("psnr", f"psnr{tail}", float(decibels[finite].mean()) if finite.any() else None,
+             int(finite.sum()), up=True, note=f"{same} identical images left out" if same else "",
+             ci=bootstrap_mean(decibels[finite], kept) if finite.any() else None),
+        _row("ssim", f"ssim|11 px{tail}", float(likeness.mean()), n, up=True,
+             note=_failed(m, "0"), ci=bootstrap_mean(likeness, m.subjects)),
+    ]  # fmt: skip
 
 
 def _aaad(m: Measured) -> list[ScoreRow]:
@@ -209,7 +232,8 @@ def _prdc(m: Measured) -> list[ScoreRow]:
 
 
 SCORERS: dict[str, Callable[[Measured], list[ScoreRow]]] = {
-    "fid": _fid, "kid": _kid, "is": _is, "lpips": _lpips, "aaad": _aaad, "au": _au, "prdc": _prdc,
+    "fid": _fid, "kid": _kid, "is": _is, "lpips": _lpips, "pixels": _pixels, "aaad": _aaad,
+    "au": _au, "prdc": _prdc,
 }  # fmt: skip
 
 

@@ -16,11 +16,12 @@ TITLES = {
     "cosine": "mean cosine", "cosine_second": "mean cosine, 2nd", "aaad_ceiling": "AAAD of targets",
     "aaad_floor": "AAAD shuffled", "au_f1": "AU F1", "au_auc": "AU AUC",
     "off_target": "off-target AUs", "precision": "precision", "recall": "recall",
-    "density": "density", "coverage": "coverage",
+    "density": "density", "coverage": "coverage", "rms": "RMS, grey levels", "psnr": "PSNR, dB",
+    "ssim": "SSIM",
 }  # fmt: skip
 HEADLINE = ("fid", "kid", "is", "lpips", "aaad", "aaad_second", "au_f1")
 SCALE = {"kid": 1e3, "kid_subset": 1e3}
-DIGITS = {"fid": 2, "fd_inf": 2, "kid": 2, "kid_subset": 2, "is": 3}
+DIGITS = {"fid": 2, "fd_inf": 2, "kid": 2, "kid_subset": 2, "is": 3, "rms": 2, "psnr": 2}
 
 
 def format_score(row: ScoreRow | None, *, interval: bool = True) -> str:
