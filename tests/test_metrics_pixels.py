@@ -61,5 +61,10 @@ def test_a_full_run_reports_them(aubench, tmp_path):
     aubench(*words, "--model", "copy-reference", "--metrics", "pixels", "--out", "b", check=0)
     copy = read_record(tmp_path / "b" / "record.json")
     assert 0 < copy.score("rms").value < 40 and 0.5 < copy.score("ssim").value < 1
+    aubench(*words, "--model", "oracle", "--metrics", "control", "--out", "c", check=0)
+    record = read_record(tmp_path / "c" / "record.json")
+    assert record.score("leakage").value == 0 and record.score("au_ap").value > 0.9
+    table = (tmp_path / "c" / "leakage.csv").read_text().splitlines()
+    assert len(table) == 25 and len(table[1].split(",")) == 14
     done = aubench(*words, "--model", "oracle", "--profile", "fuller", check=2)
     assert "--profile" in done.stderr

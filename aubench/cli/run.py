@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 PAPER = ("fid", "kid", "is", "lpips", "aaad", "au", "prdc")
-METRICS = (*PAPER, "pixels")
+METRICS = (*PAPER, "control", "pixels")
 PROFILES = {"paper": PAPER, "full": METRICS}
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FIRST, SECOND = "nano-a", "nano-b"
 EXTRACTED = frozenset({"fid", "kid", "is", "prdc"})
-DETECTED = frozenset({"aaad", "au"})
+DETECTED = frozenset({"aaad", "au", "control"})
 MINIMUM = 6
 """Fewer images give no distribution to speak of."""
 

@@ -15,6 +15,7 @@ from aubench.engine.measured import DETECTED, FIRST, SECOND, Measured, gather
 from aubench.engine.pairs import LPIPS_ID
 from aubench.engine.sheet import write_grid
 from aubench.facs import AUS
+from aubench.files import write_text
 from aubench.metrics import aaad as aaad_module
 from aubench.metrics import au_scores
 from aubench.metrics.bootstrap import bootstrap, bootstrap_mean, interval, resamples
@@ -57,7 +58,10 @@ def score(
     size: int,
     device: str,
 ) -> Scored:
-    """Measure what the metrics need, once, and compute them; writes ``grid.png``."""
+    """Measure what the metrics need, once, and compute them.
+
+    Writes ``grid.png``, and ``leakage.csv`` where ``control`` is asked for.
+    """
     start = time.perf_counter()
     found = gather(folder, samples, images, protocol, info, metrics, size, device)
     middle = time.perf_counter()
@@ -67,6 +71,8 @@ def score(
     subsets = _subsets(found, metrics)
     if any(metric in DETECTED for metric in metrics):
         _grid(folder, samples, images, found, size, info.name)
+    if "control" in metrics:
+        write_text(folder.path / "leakage.csv", _leakage_table(found))
     digests = {name: tag for name, tag in found.tags.items() if tag}
     if found.extractor:
         digests["extractor"] = found.extractor
@@ -221,6 +227,47 @@ def _au(m: Measured) -> list[ScoreRow]:
     return rows
 
 
+def _control(m: Measured) -> list[ScoreRow]:
+    """Return the leakage beyond that of the targets, and average precision."""
+    n, p = len(m.labels), m.whole(SECOND)
+    id_ = f"{m.tags[SECOND].split(' ')[0]}|commanded|n={n}"
+    found, truth = _found_and_truth(m)
+
+    def excess(rows: npt.NDArray[np.int64]) -> float:
+        labels = m.labels[rows]
+        gap = au_scores.leakage_matrix(found[rows], labels)
+        gap -= au_scores.leakage_matrix(truth[rows], labels)
+        return au_scores.mean_of(gap[~np.eye(len(AUS), dtype=bool)])
+
+    precision = au_scores.mean_of(au_scores.average_precision(p, m.labels))
+    return [
+        _row("au_ap", f"ap|{id_}", precision, n, up=True),
+        _row("leakage", f"leakage-beyond-targets|{id_}", excess(np.arange(n)), n, up=False,
+             ci=bootstrap(excess, m.subjects, count=200), note="by pair: leakage.csv"),
+    ]  # fmt: skip
+
+
+def _found_and_truth(m: Measured) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return what the second detector finds in generated images and targets, bool [N, 12].
+
+    A failed sample shows none of what was asked for and all of what was not.
+    """
+    found = m.whole(SECOND) >= m.thresholds[SECOND]
+    failed = np.setdiff1d(np.arange(len(m.labels)), m.kept)
+    found[failed] = m.labels[failed] == 0
+    return found, m.targets[SECOND]["probabilities"] >= m.thresholds[SECOND]
+
+
+def _leakage_table(m: Measured) -> str:
+    """Return the matrices as text: a row for each commanded AU, of images and of targets."""
+    lines = ["of,commanded," + ",".join(f"AU{au}" for au in AUS)]
+    for of, found in zip(("generated", "targets"), _found_and_truth(m), strict=True):
+        for au, row in zip(AUS, au_scores.leakage_matrix(found, m.labels), strict=True):
+            cells = ("" if np.isnan(value) else f"{value:.4f}" for value in row)
+            lines.append(f"{of},AU{au}," + ",".join(cells))
+    return "\n".join(lines) + "\n"
+
+
 def _prdc(m: Measured) -> list[ScoreRow]:
     names = ("precision", "recall", "density", "coverage")
     if m.missing:
@@ -233,7 +280,7 @@ def _prdc(m: Measured) -> list[ScoreRow]:
 
 SCORERS: dict[str, Callable[[Measured], list[ScoreRow]]] = {
     "fid": _fid, "kid": _kid, "is": _is, "lpips": _lpips, "pixels": _pixels, "aaad": _aaad,
-    "au": _au, "prdc": _prdc,
+    "au": _au, "control": _control, "prdc": _prdc,
 }  # fmt: skip
 
 

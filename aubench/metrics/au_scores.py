@@ -29,6 +29,32 @@ def auc(p: Probabilities, labels: Labels) -> Vector:
     ])  # fmt: skip
 
 
+def average_precision(p: Probabilities, labels: Labels) -> Vector:
+    """Return the average precision of each AU [12]; NaN where one class is missing."""
+    from sklearn.metrics import average_precision_score
+
+    return np.array([
+        average_precision_score(labels[:, k], p[:, k])
+        if 0 < labels[:, k].sum() < len(labels) else np.nan
+        for k in range(labels.shape[1])
+    ])  # fmt: skip
+
+
+def leakage_matrix(found: npt.NDArray[np.bool_], labels: Labels) -> npt.NDArray[np.float64]:
+    """Return how often AU j is found where AU i is commanded and j is not: float64 [12, 12].
+
+    The diagonal holds how often a commanded AU is found. NaN where no sample asks for it. Real
+    faces leak too, through the detector and through what muscles do to each other: compare with
+    the matrix of the targets.
+    """
+    on, off = (labels == 1).astype(np.float64), (labels == 0).astype(np.float64)
+    seen = found.astype(np.float64)
+    asked, hit = on.T @ off, on.T @ (seen * off)
+    diagonal = np.arange(labels.shape[1])
+    asked[diagonal, diagonal], hit[diagonal, diagonal] = on.sum(0), (on * seen).sum(0)
+    return np.asarray(np.divide(hit, asked, out=np.full(hit.shape, np.nan), where=asked > 0))
+
+
 def mean_of(values: Vector) -> float:
     """Return the mean over the AUs that could be scored, NaN if none could."""
     kept = values[np.isfinite(values)]

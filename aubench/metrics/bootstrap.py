@@ -104,3 +104,33 @@ def paired_difference(
         raise ValueError(f"not the same samples: {len(first)} and {len(second)} values")
     gap = np.asarray(first, float) - np.asarray(second, float)
     return float(gap.mean()), bootstrap_mean(gap, clusters, count=count, seed=seed)
+
+
+def detectable_effect(
+    values: Vector, clusters: Sequence[Any], *, power: float = 0.8, level: float = 0.05
+) -> float:
+    """Return the smallest true mean difference that such data would show; NaN for one cluster.
+
+    Two-sided test at ``level`` with the given power, normal approximation, standard error of the
+    mean from the spread between clusters (linearised for clusters of unequal size).
+
+    Args:
+        values: one difference a sample [N], as for `paired_difference`.
+        clusters: the subject of each sample.
+        power: probability to find an effect of this size.
+        level: probability to find one where there is none.
+
+    Raises:
+        ValueError: as many clusters as values are wanted.
+    """
+    from scipy.stats import norm
+
+    if len(values) != len(clusters):
+        raise ValueError(f"{len(values)} values of {len(clusters)} samples")
+    names, member = np.unique(np.asarray(clusters), return_inverse=True)
+    k = len(names)
+    if k < 2:
+        return float("nan")
+    residual = np.bincount(member, np.asarray(values, float) - np.mean(values))
+    error = np.sqrt(k / (k - 1) * (residual**2).sum()) / len(values)
+    return float((norm.isf(level / 2) + norm.isf(1 - power)) * error)

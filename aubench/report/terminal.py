@@ -17,7 +17,7 @@ TITLES = {
     "aaad_floor": "AAAD shuffled", "au_f1": "AU F1", "au_auc": "AU AUC",
     "off_target": "off-target AUs", "precision": "precision", "recall": "recall",
     "density": "density", "coverage": "coverage", "rms": "RMS, grey levels", "psnr": "PSNR, dB",
-    "ssim": "SSIM",
+    "ssim": "SSIM", "au_ap": "AU average precision", "leakage": "leakage beyond targets",
 }  # fmt: skip
 HEADLINE = ("fid", "kid", "is", "lpips", "aaad", "aaad_second", "au_f1")
 SCALE = {"kid": 1e3, "kid_subset": 1e3}

@@ -1,0 +1,115 @@
+"""Intervals that cover what they promise; effects that can be found; what leaks where."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import average_precision_score
+
+from aubench.metrics.au_scores import average_precision, leakage_matrix, off_target
+from aubench.metrics.bootstrap import bootstrap_mean, detectable_effect, interval, resamples
+from aubench.metrics.frechet import frechet_distance, frechet_influence
+from aubench.metrics.kernel import kernel_matrices, kernel_replicates, unbiased
+
+SUBJECTS, EACH = 80, 5
+CLUSTERS = np.repeat(np.arange(SUBJECTS), EACH)
+
+
+def draw(rng, mean=0.0):
+    """Values with a shared part for each subject: rows of one subject are no fresh evidence."""
+    return mean + rng.normal(size=SUBJECTS)[CLUSTERS] + rng.normal(size=len(CLUSTERS))
+
+
+def test_intervals_of_means_cover_as_often_as_they_say():
+    """Measured 94.0 % over 3,000 repetitions; ignoring the subjects would give far less."""
+    rng = np.random.default_rng(0)
+    hits, naive = 0, 0
+    for i in range(2000):
+        values = draw(rng, 0.3)
+        low, high = bootstrap_mean(values, CLUSTERS)
+        hits += low <= 0.3 <= high
+        if i < 300:
+            low, high = bootstrap_mean(values, np.arange(len(values)), count=300)
+            naive += low <= 0.3 <= high
+    assert 0.93 <= hits / 2000 <= 0.97
+    assert naive / 300 < 0.85
+
+
+def features(rng, count, shift=0.0):
+    """Features [N, 6] of subjects with five images each."""
+    subjects = rng.normal(size=(count // EACH, 6))
+    return shift + np.repeat(subjects, EACH, 0) + 0.7 * rng.normal(size=(count, 6))
+
+
+def test_intervals_of_distances_cover_the_distance_at_this_n():
+    """Against a fixed reference set, the mean over fresh sets of the same N; FID and KID alike.
+
+    The distance itself is biased at finite N, which an interval from one set cannot know; so the
+    claim is on the expectation at this N. Measured coverage: see docs/metrics.md.
+    """
+    rng = np.random.default_rng(1)
+    real = features(rng, 400)
+    drawn = [features(rng, 400, 0.4) for _ in range(120)]
+    fid = [frechet_distance(x, real) for x in drawn]
+    kid = [unbiased(*kernel_matrices(x, real)) for x in drawn]
+    hits = {"fid": 0, "kid": 0}
+    for x, value, kernel in zip(drawn, fid, kid, strict=True):
+        low, high = bootstrap_mean(value + frechet_influence(x, real), CLUSTERS, count=300)
+        hits["fid"] += low <= np.mean(fid) <= high
+        replicates = kernel_replicates(*kernel_matrices(x, real), resamples(CLUSTERS, 100))
+        low, high = interval(kernel + replicates - replicates.mean())
+        hits["kid"] += low <= np.mean(kid) <= high
+    assert hits["fid"] / 120 >= 0.88 and hits["kid"] / 120 >= 0.88, hits
+
+
+def test_detectable_effect_is_found_as_often_as_it_says():
+    rng = np.random.default_rng(2)
+    size = detectable_effect(draw(rng), CLUSTERS)
+    # Known spread: a subject's mean has variance 1 + 1 / EACH.
+    assert size == pytest.approx(2.8016 * np.sqrt((1 + 1 / EACH) / SUBJECTS), rel=0.15)
+    found = 0
+    for _ in range(300):
+        low, high = bootstrap_mean(draw(rng, size), CLUSTERS, count=300)
+        found += not low <= 0 <= high
+    assert 0.70 <= found / 300 <= 0.90
+
+
+def test_detectable_effect_of_degenerate_data():
+    assert np.isnan(detectable_effect(np.ones(4), ["a"] * 4))
+    assert detectable_effect(np.ones(4), list("aabb")) == 0
+    with pytest.raises(ValueError, match="3 values of 4"):
+        detectable_effect(np.ones(3), list("aabb"))
+
+
+labels = arrays(np.uint8, (9, 12), elements=st.integers(0, 1))
+
+
+@given(labels, arrays(np.bool_, (9, 12)))
+@settings(max_examples=40, deadline=None)
+def test_leakage_matrix_counts_one_by_one(commanded, found):
+    matrix = leakage_matrix(found, commanded)
+    for i in range(12):
+        for j in range(12):
+            rows = [r for r in range(9) if commanded[r, i] and (i == j or not commanded[r, j])]
+            if not rows:
+                assert np.isnan(matrix[i, j])
+            else:
+                assert matrix[i, j] == pytest.approx(np.mean([found[r, j] for r in rows]))
+
+
+def test_perfect_and_silent_generators_do_not_leak():
+    commanded = np.random.default_rng(3).integers(0, 2, (60, 12)).astype(np.uint8)
+    perfect = leakage_matrix(commanded == 1, commanded)
+    assert (np.diag(perfect) == 1).all() and perfect.sum() == 12
+    assert leakage_matrix(np.zeros((60, 12), bool), commanded).sum() == 0
+    assert off_target(commanded == 1, commanded).sum() == 0
+
+
+def test_average_precision_and_its_undefined_cases():
+    rng = np.random.default_rng(4)
+    commanded, p = rng.integers(0, 2, (50, 12)).astype(np.uint8), rng.random((50, 12))
+    commanded[:, 3], commanded[:, 5] = 0, 1
+    value = average_precision(p, commanded)
+    assert np.isnan(value[[3, 5]]).all() and np.isfinite(np.delete(value, [3, 5])).all()
+    assert value[0] == pytest.approx(average_precision_score(commanded[:, 0], p[:, 0]))
