@@ -1,0 +1,195 @@
+"""Identity: verification by brute force, the loss, the shipped network, damage."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aubench.datasets.images import SynfacsImages
+from aubench.errors import AubenchError
+from aubench.identity import load_identity
+from aubench.identity.network import OVAL, WEIGHTS
+from aubench.identity.train import Settings, augment, export, figures, fit, margin_loss, pairs
+from aubench.identity.verification import acceptance, equal_error_rate, threshold
+from aubench.metrics.identity import cosine, strangers, verification
+
+values = st.lists(st.integers(-20, 20).map(lambda k: k / 20), min_size=1, max_size=40)
+
+
+@given(values, st.sampled_from([0.01, 0.1, 0.3, 0.5]))
+def test_threshold_is_the_smallest_that_keeps_the_rate(others, far):
+    at, x = threshold(others, far), np.array(others)
+    if len(x) * far < 1 - 1e-9:
+        assert np.isnan(at)
+        return
+    assert (x > at).mean() <= far + 1e-9
+    lower = [c for c in [-2.0, *others] if c < at]
+    assert all((x > c).mean() > far - 1e-9 for c in lower)
+
+
+@given(values, values)
+def test_eer_is_that_of_trying_every_threshold(same, others):
+    tried = []
+    for at in [-9.0, *sorted({*same, *others})]:
+        refused = sum(c <= at for c in same) / len(same)
+        accepted = sum(c > at for c in others) / len(others)
+        tried.append((abs(refused - accepted), (refused + accepted) / 2))
+    gap = min(t[0] for t in tried)
+    best = [rate for distance, rate in tried if distance <= gap + 1e-12]
+    found = equal_error_rate(same, others)
+    assert any(abs(found - rate) < 1e-9 for rate in best)
+    assert 0 <= found <= 1
+
+
+@given(values, values)
+def test_eer_knows_only_the_order(same, others):
+    moved = equal_error_rate(np.tanh(same), np.tanh(others))
+    assert moved == pytest.approx(equal_error_rate(same, others))
+
+
+def test_closed_forms():
+    assert equal_error_rate([0.9, 0.8], [0.1, 0.2]) == 0
+    assert equal_error_rate([0.1, 0.2], [0.8, 0.9]) == 1
+    assert equal_error_rate([0.1, 0.6, 0.7, 0.8], [0.2, 0.3, 0.4, 0.65]) == 0.25
+    assert np.isnan(equal_error_rate([], [0.1]))
+    others = np.arange(100) / 100
+    assert threshold(others) == 0.98 and acceptance(others, 0.98) == 0.01
+    found = verification([0.5, 0.98, 0.99, 1.0], others)
+    assert (found.rate, found.strangers, found.reason) == (0.5, 100, None)
+    few = verification([0.5], others[:99])
+    assert np.isnan(few.rate) and few.reason == "99 pairs of strangers, FAR 1% needs 100"
+    assert verification([], others).reason == "no pairs"
+    with pytest.raises(ValueError, match="finite"):
+        verification([np.nan], others)
+    with pytest.raises(ValueError, match="between"):
+        threshold(others, 1.0)
+
+
+def test_cosine_and_strangers():
+    a = np.array([[1.0, 0], [1, 1], [0, 2], [0, 0]])
+    b = np.array([[2.0, 0], [1, 0], [0, -1], [1, 0]])
+    np.testing.assert_allclose(cosine(a, b), [1, np.sqrt(0.5), -1, np.nan], atol=1e-12)
+    np.testing.assert_allclose(strangers(a[:3], ["S1", "S2", "S1"]), [np.sqrt(0.5), np.sqrt(0.5)])
+    assert len(strangers(a[:2], ["S1", "S1"])) == 0
+    for wrong in (lambda: cosine(a, b[:2]), lambda: strangers(a, ["S1"] * 3),
+                  lambda: strangers(a, list("abcd"))):  # fmt: skip
+        with pytest.raises(ValueError, match=r"want|subjects|zero"):
+            wrong()
+
+
+def test_pairs_of_one_scene_do_not_count():
+    e = np.eye(4, dtype=np.float32)
+    e[1] = e[0]
+    genuine, others = pairs(e, ["a", "a", "a", "b"], ["1", "1", "2", "3"])
+    assert genuine.tolist() == [0, 0] and len(others) == 3
+
+
+def test_margin_moves_the_own_angle():
+    angle = torch.tensor([[0.5, 1.2]])
+    got = margin_loss(torch.cos(angle), torch.tensor([0]), 10.0, 0.3)
+    logits = 10 * torch.cos(torch.tensor([[0.8, 1.2]]))
+    want = torch.nn.functional.cross_entropy(logits, torch.tensor([0]))
+    torch.testing.assert_close(got, want)
+
+
+def test_augmentation_stays_an_image():
+    x = torch.rand(6, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    once, twice = (augment(x, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert once.shape == x.shape and once.min() >= 0 and once.max() <= 1
+    assert torch.equal(once, twice) and not torch.equal(once, x)
+
+
+def test_training_writes_what_loads(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (8, 128, 128, 3), np.uint8)
+    labels = np.arange(8) % 2
+    network, history = fit(images, labels, Settings(epochs=1, batch=4))
+    assert np.isfinite(history).all() and len(history) == 1
+    identity = export(network, tmp_path, {"name": "nano-id"})
+    found = identity.embeddings(images)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    with pytest.raises(AubenchError, match="fewer than a batch"):
+        fit(images, labels, Settings(batch=16))
+
+
+@pytest.fixture(scope="module")
+def faces():
+    """Twenty test subjects in three scenes each, every scene with other AUs."""
+    acts = ("neutral", "6=3.0+12=4.0", "4=3.5+17=2.5")
+    keys = [f"S{320 + 4 * s}/{90_000 + 10 * s + k}/{acts[k]}" for s in range(20) for k in range(3)]
+    return keys, SynfacsImages(1).packed(keys, 128, "faces")
+
+
+def test_shipped_network_tells_unseen_subjects_apart(faces):
+    keys, images = faces
+    identity = load_identity()
+    subjects = [key.split("/")[0] for key in keys]
+    scenes = [key.split("/")[1] for key in keys]
+    found = figures(*pairs(identity.embeddings(images), subjects, scenes))
+    assert found["genuine pairs"] == 60 and found["EER"] <= 0.05
+    assert identity.card["scores"]["test, different scenes"]["EER"] <= 0.05
+    assert (WEIGHTS / "nano-id.safetensors").stat().st_size <= 6e6
+
+
+def test_embeddings_do_not_depend_on_company_nor_background(faces):
+    identity, images = load_identity(), faces[1][:40]
+    together = identity.embeddings(images)
+    assert together.shape == (40, 128) and together.dtype == np.float32
+    for i in (0, 17, 39):
+        np.testing.assert_array_equal(identity.embeddings(images[i : i + 1])[0], together[i])
+    at = (np.arange(128) + 0.5) / 128
+    x, y, a, b = OVAL
+    outside = np.hypot((at[None] - x) / a, (at[:, None] - y) / b) > 1
+    other = images.copy()
+    other[:, outside] = 255 - other[:, outside]
+    np.testing.assert_allclose(identity.embeddings(other), together, atol=1e-6)
+    assert identity.embeddings(images[:0]).shape == (0, 128)
+    with pytest.raises(TypeError, match="uint8"):
+        identity.embeddings(images.astype(np.float32))
+
+
+def test_size_hardly_matters():
+    key = "S321/90001/6=3.0+12=4.0"
+    identity, source = load_identity(), SynfacsImages(1)
+    small, large = (identity.embeddings(source.load(key, n)[None]) for n in (128, 256))
+    assert cosine(small, large)[0] > 0.9
+
+
+@pytest.mark.parametrize("damage", ["truncate", "foreign", "digest", "card", "absent"])
+def test_damaged_weights_are_refused(tmp_path, damage):
+    folder = tmp_path / "w"
+    shutil.copytree(WEIGHTS, folder)
+    file, card = folder / "nano-id.safetensors", folder / "nano-id.card.json"
+    if damage == "truncate":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif damage == "absent":
+        file.unlink()
+    elif damage == "card":
+        card.write_text("[]")
+    else:
+        from safetensors.torch import save_file
+
+        from aubench.files import sha256_file
+
+        save_file({"x": torch.zeros(2)}, file)
+        if damage == "foreign":
+            card.write_text(json.dumps({"sha256": sha256_file(file)}))
+    with pytest.raises(AubenchError, match=r"no weights|does not hold|sha256|not a card"):
+        load_identity(folder=folder)
+
+
+def test_unknown_name_is_refused():
+    with pytest.raises(AubenchError, match="unknown identity network"):
+        load_identity("arcface")
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31))
+def test_strangers_set_the_rate_that_was_asked(seed):
+    rng = np.random.default_rng(seed)
+    others = strangers(rng.standard_normal((30, 8)), [f"S{i}" for i in range(30)])
+    found = verification(others, others)
+    assert 0 < found.rate <= 0.01 and found.strangers == 435
