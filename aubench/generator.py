@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,3 +136,50 @@ class Generator(ABC):
     def weights_sha256(self) -> str | None:
         """Digest of the weights in use, or None for a generator that has none."""
         return None
+
+
+@dataclass(frozen=True)
+class Training:
+    """What ``aubench train MODEL`` was asked for; the fields are its options.
+
+    Attributes:
+        preset: one of the model's presets.
+        data: a data set by name, such as ``synfacs``, or a folder that the model can read.
+        out: folder of checkpoints, logs and the final weights; a second call there resumes.
+        stage: which stage, for models that train in several; None for all, or the only one.
+        steps: optimiser steps in place of the preset's.
+        seed: of the initial weights and the draws.
+        device: torch device string.
+        options: settings of the preset to change, ``--set NAME=VALUE``.
+    """
+
+    preset: str
+    data: str
+    out: Path
+    stage: int | None = None
+    steps: int | None = None
+    seed: int = 0
+    device: str = "cpu"
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """A generator that ``aubench train`` can train; add these to its class.
+
+    Attributes:
+        presets: their names, the default first.
+        stages: numbers of its stages, in order; empty where it trains in one.
+    """
+
+    presets: ClassVar[tuple[str, ...]]
+    stages: ClassVar[tuple[int, ...]]
+
+    @classmethod
+    def fit(cls, training: Training) -> Path:
+        """Train, or resume, and return the final weights, which ``--weights`` takes.
+
+        Raises:
+            AubenchError: an unknown preset, stage or setting; data that cannot be read; a
+                checkpoint that is damaged or of other settings.
+        """

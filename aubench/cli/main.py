@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("aubench.cli.data:data", "Build or look at the synthetic faces."),
     "weights": ("aubench.cli.weights:weights", "List, fetch, verify or add external weights."),
     "text-au": ("aubench.cli.text_au:text_au", "Print the AUs that a text speaks of."),
+    "train": ("aubench.cli.train:train", "Train a generator."),
     "train-text-au": (
         "aubench.cli.train_text_au:train_text_au",
         "Train the classifier of AUs from text.",

@@ -1,0 +1,65 @@
+"""``aubench train``: train a registered generator that can be trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("model")
+@click.option("--preset", help="Size and schedule [the model's first].")
+@click.option("--data", default="synfacs", show_default=True, help="Data set, or its folder.")
+@click.option("--stage", type=int, help="One stage of several [all, in order].")
+@click.option("--steps", type=click.IntRange(min=1), help="In place of the preset's.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="torch device.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a setting; repeatable."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder [trainings/MODEL-PRESET].")
+def train(
+    model: str,
+    preset: str | None,
+    data: str,
+    stage: int | None,
+    steps: int | None,
+    seed: int,
+    device: str,
+    settings: tuple[str, ...],
+    out: Path | None,
+) -> None:
+    """Train MODEL and print where its weights went.
+
+    The training can be interrupted at any time; the same command resumes it.
+    """
+    from aubench.errors import AubenchError, suggest
+    from aubench.generator import Trainable, Training
+    from aubench.registry import generator_class
+
+    cls = generator_class(model)
+    if not isinstance(cls, Trainable):
+        raise AubenchError(f"model '{model}' cannot be trained here", "see `aubench models`")
+    name = preset or cls.presets[0]
+    if name not in cls.presets:
+        raise AubenchError(
+            f"{model} has no preset '{name}'{suggest(name, cls.presets)}",
+            f"choose from {', '.join(cls.presets)}",
+        )
+    if stage is not None and stage not in cls.stages:
+        known = ", ".join(map(str, cls.stages)) or "none; leave --stage out"
+        raise AubenchError(f"{model} has no stage {stage}", f"its stages: {known}")
+    options = dict(_setting(word) for word in settings)
+    place = out or Path("trainings") / f"{model}-{name}"
+    weights = cls.fit(Training(name, data, place, stage, steps, seed, device, options))
+    click.echo(f"weights {weights}")
+
+
+def _setting(word: str) -> tuple[str, str]:
+    from aubench.errors import AubenchError
+
+    key, sign, value = word.partition("=")
+    if not sign or not key.strip():
+        raise AubenchError(f"--set {word} is not NAME=VALUE", "for example --set batch=16")
+    return key.strip(), value.strip()
