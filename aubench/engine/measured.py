@@ -73,6 +73,10 @@ class Measured:
         """Return an array of the generated images and of all targets."""
         return self.generated[network][name], self.targets[network][name]
 
+    def extracted(self, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Return ``features`` or ``logits`` of the extractor, generated images and targets."""
+        return self.at(self.extractor.split("|")[0], name)
+
     def scale(self, network: str) -> tuple[Constants, str]:
         """Return AAAD's constants for a detector, and where they come from."""
         frozen = self.frozen.get(f"{self.tags[network].split(' ')[0]}|{self.source}")

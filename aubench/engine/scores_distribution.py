@@ -1,0 +1,80 @@
+"""Scores of the set of generated images against the set of targets."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aubench.engine.measured import Measured
+from aubench.engine.rows import missing, row
+from aubench.metrics import prdc as prdc_module
+from aubench.metrics.bootstrap import bootstrap_mean, interval, resamples
+from aubench.metrics.frechet import frechet_distance, frechet_infinity, frechet_influence
+from aubench.metrics.inception_score import inception_score
+from aubench.metrics.kernel import (
+    kernel_distance_subsets,
+    kernel_matrices,
+    kernel_replicates,
+    unbiased,
+)
+from aubench.record import ScoreRow
+
+
+def _suffix(m: Measured) -> str:
+    return f"{m.extractor}|ref={m.ref}|n={len(m.kept)}"
+
+
+def fid(m: Measured) -> list[ScoreRow]:
+    """Return the Fréchet distance to the targets, and its limit for infinite N."""
+    if m.missing:
+        return missing(m, [("fid", False), ("fd_inf", False)], m.missing)
+    made, real = m.extracted("features")
+    n, value = len(made), frechet_distance(made, real)
+    ci = bootstrap_mean(value + frechet_influence(made, real), m.subjects_kept())
+    return [
+        row("fid", f"fid|{_suffix(m)}", value, n, up=False, ci=ci, note="biased at this N"),
+        row("fd_inf", f"fd-inf|{_suffix(m)}|points=8|seed=2020", frechet_infinity(made, real), n,
+             up=False),
+    ]  # fmt: skip
+
+
+def kid(m: Measured) -> list[ScoreRow]:
+    """Return the kernel distance to the targets: all pairs, and 100 subsets."""
+    if m.missing:
+        return missing(m, [("kid", False), ("kid_subset", False)], m.missing)
+    made, real = m.extracted("features")
+    grams, n, subjects = kernel_matrices(made, real), len(made), m.subjects_kept()
+    draws = resamples(subjects, 200) if len(set(subjects)) > 1 else []
+    value = unbiased(*grams)
+    replicates = kernel_replicates(*grams, draws) if draws else np.zeros(0)
+    # Images of one subject resemble each other, and a resample holds some subjects twice: its
+    # distance is shifted upwards. The spread counts, the centre is the value.
+    ci = interval(value + replicates - replicates.mean()) if draws else None
+    mean, spread = kernel_distance_subsets(made, real)
+    k = min(1000, n, len(real))
+    return [
+        row("kid", f"kid|{_suffix(m)}", value, n, up=False, ci=ci),
+        row("kid_subset", f"kid-subset|{_suffix(m)}|100x{k}|seed=2020", mean, n, up=False,
+             note=f"deviation of subsets {spread:.2g}"),
+    ]  # fmt: skip
+
+
+def inception(m: Measured) -> list[ScoreRow]:
+    """Return the inception score; it says little of faces."""
+    if m.missing:
+        return missing(m, [("is", True)], m.missing)
+    logits, _ = m.extracted("logits")
+    value, spread = inception_score(logits)
+    id_ = f"is|{m.extractor}|splits=10|seed=2020|n={len(logits)}"
+    return [row("is", id_, value, len(logits), up=True, informative=False,
+                 note=f"deviation of splits {spread:.2g}")]  # fmt: skip
+
+
+def prdc(m: Measured) -> list[ScoreRow]:
+    """Return precision, recall, density and coverage among the targets."""
+    names = ("precision", "recall", "density", "coverage")
+    if m.missing:
+        return missing(m, [(name, True) for name in names], m.missing)
+    made, real = m.extracted("features")
+    values = prdc_module.prdc(real, made)
+    return [row(name, f"{name}|{_suffix(m)}|k=5", values[name], len(made), up=True)
+            for name in names]  # fmt: skip
