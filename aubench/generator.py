@@ -183,3 +183,41 @@ class Trainable(Protocol):
             AubenchError: an unknown preset, stage or setting; data that cannot be read; a
                 checkpoint that is damaged or of other settings.
         """
+
+
+@dataclass(frozen=True)
+class AblationRow:
+    """A variant of a model that ``aubench ablate`` trains and scores.
+
+    Attributes:
+        name: in small letters, digits and dashes; its record is called ``MODEL-NAME``.
+        table: of the paper, such as ``Table 3``.
+        title: what its line says.
+        inputs: subset of ``{"text", "au", "reference"}``.
+    """
+
+    name: str
+    table: str
+    title: str
+    inputs: frozenset[str]
+
+
+@runtime_checkable
+class Ablatable(Trainable, Protocol):
+    """A trainable generator whose parts can be left out one by one.
+
+    Attributes:
+        rows: its variants, the whole model first.
+    """
+
+    rows: ClassVar[tuple[AblationRow, ...]]
+
+    @classmethod
+    def fit_row(cls, row: AblationRow, training: Training) -> Path:
+        """Train one variant, or resume, below ``training.out``; return its weights.
+
+        Rows share there what they have in common, such as a first stage.
+
+        Raises:
+            AubenchError: as ``fit``.
+        """
