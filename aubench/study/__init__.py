@@ -1,0 +1,1 @@
+"""AUCHS: the user study, from images to a table with intervals."""
