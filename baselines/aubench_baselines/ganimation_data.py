@@ -1,0 +1,236 @@
+"""What GANimation trains on: faces with AU values, unpaired.
+
+Either ``synfacs``, or a folder in the layout of the official data: ``imgs/``, ``train_ids.csv``
+(one file name a line) and ``aus_openface.pkl``, a pickle of {file name without its ending: 17
+intensities in 0..5 in the order of OpenFace's columns}; instead of the pickle ``aus.csv`` with a
+column ``file`` and a column ``AU1`` … ``AU24`` for each of the 12 AUs, labels or intensities.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from aubench.errors import AubenchError, suggest
+from aubench.facs import AUS
+from aubench.files import sha256_bytes, sha256_file
+from aubench_baselines.ganimation import OPENFACE, SCALE
+
+Images = npt.NDArray[np.uint8]
+KINDS = ("intensities", "labels")
+ARRAYS = {
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),  # how Python 3 writes the bytes of an array at protocol 2
+}
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Training faces.
+
+    Attributes:
+        aus: float32 [N, A], intensities over 5, or labels 0/1.
+        numbers: which AU each column is.
+        images: gives uint8 [B, size, size, 3] of rows.
+        fingerprint: identifies images and AUs.
+    """
+
+    aus: npt.NDArray[np.float32]
+    numbers: tuple[int, ...]
+    images: Callable[[npt.NDArray[np.int64]], Images]
+    fingerprint: str
+
+    @property
+    def level(self) -> float:
+        """Mean of the values of active AUs: what a bare label stands for."""
+        active = self.aus[self.aus > 0]
+        return round(float(active.mean()), 4) if len(active) else 1.0
+
+
+def load_faces(data: str, kind: str, size: int, limit: int) -> Faces:
+    """Return the training faces of ``synfacs`` or of a folder.
+
+    Args:
+        data: ``synfacs``, or a path.
+        kind: ``intensities`` or ``labels``.
+        size: side in pixels.
+        limit: only the first so many samples; 0 for all.
+
+    Raises:
+        AubenchError: unknown data or kind, a file that is missing, malformed or wrongly sized.
+    """
+    if kind not in KINDS:
+        raise AubenchError(f"unknown AUs '{kind}'{suggest(kind, KINDS)}", "labels or intensities")
+    if data == "synfacs":
+        return _synfacs(kind, size, limit)
+    if not Path(data).is_dir():
+        raise AubenchError(f"--data {data} is no folder and no data set", "synfacs, or a folder")
+    return _folder(Path(data), kind, size, limit)
+
+
+def _synfacs(kind: str, size: int, limit: int) -> Faces:
+    """Return targets and references of the training split; references are neutral."""
+    from aubench.datasets.samples import INTENSITIES, LABELS
+    from aubench.datasets.synfacs import load_split
+    from aubench.synfacs.render import renderer_id
+
+    targets, references, _, frame = load_split("train", size, limit or None)
+    columns = list(INTENSITIES if kind == "intensities" else LABELS)
+    values = frame[columns].to_numpy(np.float32) / (SCALE if kind == "intensities" else 1)
+    neutral = np.zeros((len(references), len(AUS)), np.float32)
+    count = len(targets)
+
+    def images(rows: npt.NDArray[np.int64]) -> Images:
+        return np.stack([targets[r] if r < count else references[r - count] for r in rows])
+
+    fingerprint = f"{renderer_id()} train {count} targets, {len(references)} references, {kind}"
+    return Faces(np.concatenate([values, neutral]), AUS, images, fingerprint)
+
+
+def _folder(folder: Path, kind: str, size: int, limit: int) -> Faces:
+    names = _ids(folder / "train_ids.csv")
+    names = names[:limit] if limit else names
+    numbers: tuple[int, ...]
+    file = folder / "aus_openface.pkl"
+    if file.is_file():
+        table, numbers = read_openface(file), OPENFACE
+    else:
+        file = folder / "aus.csv"
+        table, numbers = _read_csv(file), AUS
+    lacking = [name for name in names if Path(name).stem not in table]
+    if lacking:
+        raise AubenchError(f"{file} has no AUs of {lacking[0]} ({len(lacking)} in all)")
+    values = np.stack([table[Path(name).stem] for name in names]).astype(np.float32)
+    if kind == "labels":
+        # OpenFace's values are estimates; from 1.0, a trace, an AU counts as shown.
+        values = (values >= 1).astype(np.float32)
+    else:
+        values /= SCALE
+    paths = [folder / "imgs" / name for name in names]
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise AubenchError(f"{missing[0]} is missing ({len(missing)} in all)")
+
+    def images(rows: npt.NDArray[np.int64]) -> Images:
+        return np.stack([_read_image(paths[r], size) for r in rows])
+
+    digest = sha256_bytes("\n".join(names).encode() + sha256_file(file).encode())
+    return Faces(values, numbers, images, f"{folder.name} {digest[:12]}, {len(names)}, {kind}")
+
+
+def _ids(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise AubenchError(f"cannot read {path}", "one file name of imgs/ a line") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if len(names) < 2:
+        raise AubenchError(f"{path} names fewer than two images")
+    strange = [name for name in names if Path(name).name != name]
+    if strange:
+        raise AubenchError(f"{path}: '{strange[0]}' is not a plain file name")
+    return names
+
+
+def _read_image(path: Path, size: int) -> Images:
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG", "JPEG"]) as opened:
+            image = np.asarray(opened.convert("RGB"), np.uint8)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise AubenchError(f"{path} cannot be decoded") from error
+    if image.shape != (size, size, 3):
+        raise AubenchError(
+            f"{path} is {image.shape[1]} by {image.shape[0]} pixels, not {size} by {size}",
+            "crop and resize the faces first",
+        )
+    return image
+
+
+def _read_csv(path: Path) -> dict[str, npt.NDArray[np.float32]]:
+    columns = [f"AU{au}" for au in AUS]
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except OSError as error:
+        raise AubenchError(
+            f"{path.parent} holds neither aus_openface.pkl nor aus.csv", "see docs/ganimation.md"
+        ) from error
+    table = {}
+    for line, row in enumerate(rows, 2):
+        try:
+            values = np.array([float(row[column]) for column in columns], np.float32)
+            name = Path(row["file"]).stem
+        except (KeyError, TypeError, ValueError) as error:
+            raise AubenchError(f"{path} line {line}: wants file, {', '.join(columns)}") from error
+        table[name] = _checked(values, f"{path} line {line}")
+    return table
+
+
+def _checked(values: npt.NDArray[np.float32], where: str) -> npt.NDArray[np.float32]:
+    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= SCALE):
+        raise AubenchError(f"{where}: AU values must lie in 0..5")
+    return values
+
+
+class _Restricted(pickle.Unpickler):
+    """Reads dictionaries, lists, numbers, strings and numpy arrays, and nothing that can act."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in ARRAYS:
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
+        if (module, name) == ("_codecs", "encode"):
+            return _latin
+        return super().find_class(module, name)
+
+
+def _latin(text: object, encoding: object) -> bytes:
+    """Return the bytes of an array; any other use of a codec is refused."""
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise pickle.UnpicklingError("only the bytes of arrays are decoded")
+    return text.encode("latin-1")
+
+
+def read_openface(path: Path) -> dict[str, npt.NDArray[np.float32]]:
+    """Return {image name: float32 [17] in 0..5} of a pickle, also one that Python 2 wrote.
+
+    Raises:
+        AubenchError: it is damaged, holds something else, or would run code.
+    """
+    try:
+        loaded = _Restricted(io.BytesIO(path.read_bytes()), encoding="latin-1").load()
+    except pickle.UnpicklingError as error:
+        raise AubenchError(f"{path} is refused: {error}", "want a dict of arrays") from error
+    except Exception as error:
+        raise AubenchError(f"{path} is not a pickle of AUs: {type(error).__name__}") from error
+    if not isinstance(loaded, dict) or not loaded:
+        raise AubenchError(f"{path} holds no dictionary of AUs")
+    return {str(name): _row(value, name, path) for name, value in loaded.items()}
+
+
+def _row(value: object, name: object, path: Path) -> npt.NDArray[np.float32]:
+    numbers = value if isinstance(value, Sequence | np.ndarray) else ()
+    array = np.asarray(numbers)
+    if array.dtype.kind not in "fiu" or array.shape != (len(OPENFACE),):
+        raise AubenchError(f"{path}: '{name}' has not {len(OPENFACE)} AU values")
+    return _checked(array.astype(np.float32), f"{path}: '{name}'")
+
+
+def digest_of(faces: Faces) -> str:
+    """Return a digest of fingerprint and AUs; a checkpoint of other data is refused."""
+    return hashlib.sha256(faces.fingerprint.encode() + faces.aus.tobytes()).hexdigest()[:16]

@@ -1,0 +1,416 @@
+"""Training of GANimation: a Wasserstein critic with gradient penalty, unpaired faces.
+
+One iteration is a critic step on adversarial and AU loss, a critic step of its own on the
+gradient penalty, and with every ``every``-th iteration a generator step. Interrupt it freely; the
+same command resumes from the last checkpoint with the same numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aubench import __version__
+from aubench.errors import AubenchError, suggest
+from aubench.files import atomic_path, sha256_file, write_text
+from aubench.generator import Training
+from aubench.progress import bar
+from aubench_baselines.ganimation import SIZE, Critic, Painter, blend, to_float
+from aubench_baselines.ganimation_data import Faces, digest_of, load_faces
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a training is; every field but the first five is a ``--set`` option.
+
+    Attributes:
+        steps: iterations; 0 for ``epochs`` of the data.
+        epochs: of which the last third has a rate that falls to 0.
+        width, critic_width: channels of the first layers.
+        every: iterations for each generator step.
+        au: weight of the AU loss, divided by the batch size as in the original.
+        mask, variation: weights of the attention's mean and of its total variation, a sum.
+        average: decay of the moving average that is exported; 0 exports the last weights.
+        kind: ``intensities`` or ``labels``.
+        noise: half width of the noise added to the commanded AUs.
+        precision: ``float32`` or ``bfloat16`` for the convolutions.
+    """
+
+    preset: str
+    data: str
+    seed: int
+    device: str
+    steps: int = 0
+    epochs: int = 30
+    size: int = SIZE
+    width: int = 64
+    blocks: int = 6
+    critic_width: int = 64
+    batch: int = 25
+    rate: float = 1e-4
+    every: int = 5
+    au: float = 4000.0
+    cycle: float = 10.0
+    penalty: float = 10.0
+    mask: float = 0.1
+    variation: float = 1e-5
+    noise: float = 0.1
+    average: float = 0.0
+    kind: str = "intensities"
+    precision: str = "float32"
+    limit: int = 0
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "nano": {
+        "steps": 6000, "width": 24, "critic_width": 24, "batch": 8, "rate": 2e-4, "every": 2,
+        "au": 1280.0, "average": 0.998, "precision": "bfloat16",
+    },
+    "paper": {},
+}  # fmt: skip
+"""Paper: batch 25 as in its launch script, 20 + 10 epochs, 4000 / 25 = 160 for the AU loss.
+Nano keeps that 160 and asks more of each iteration, for two CPU cores."""
+FIXED = ("preset", "data", "seed", "device", "steps")
+
+
+def settings_of(training: Training) -> Settings:
+    """Return the settings of a preset with the caller's changes.
+
+    Raises:
+        AubenchError: an unknown preset or setting, or a value that does not fit.
+    """
+    if training.preset not in PRESETS:
+        raise AubenchError(f"ganimation has no preset '{training.preset}'", "nano or paper")
+    values = dict(PRESETS[training.preset])
+    kinds = {field.name: field.type for field in fields(Settings) if field.name not in FIXED}
+    for name, word in training.options.items():
+        if name not in kinds:
+            raise AubenchError(
+                f"ganimation has no setting '{name}'{suggest(name, kinds)}",
+                f"choose from {', '.join(kinds)}",
+            )
+        values[name] = _value(name, str(kinds[name]), word)
+    if training.steps is not None:
+        values["steps"] = training.steps
+    found = Settings(training.preset, training.data, training.seed, training.device, **values)
+    return _sound(found)
+
+
+def _value(name: str, kind: str, word: str) -> Any:
+    try:
+        return {"int": int, "float": float, "str": str}[kind](word)
+    except ValueError as error:
+        raise AubenchError(f"--set {name}={word} is not a {kind}") from error
+
+
+def _sound(s: Settings) -> Settings:
+    for name in ("width", "critic_width", "blocks", "every", "epochs"):
+        if getattr(s, name) < 1:
+            raise AubenchError(f"--set {name}={getattr(s, name)} must be 1 or more")
+    if s.batch < 2 or s.size < 64 or s.size % 64:
+        raise AubenchError("batch must be 2 or more, size a multiple of 64")
+    if s.precision not in ("float32", "bfloat16"):
+        raise AubenchError(f"unknown precision '{s.precision}'", "float32 or bfloat16")
+    if not 0 <= s.average < 1 or s.rate <= 0:
+        raise AubenchError("average must lie in 0..1, rate be more than 0")
+    return s
+
+
+def generator_loss(
+    x: Tensor, aus: Tensor, wanted: Tensor, painter: Any, critic: Any, s: Settings
+) -> dict[str, Tensor]:
+    """Return the weighted terms of the generator's loss; their sum is its loss.
+
+    Args:
+        x: real images [B, 3, H, W].
+        aus: their AUs [B, A].
+        wanted: commanded AUs [B, A].
+        painter: the generator network.
+        critic: gives realness and AUs.
+        s: the weights of the terms.
+    """
+    colour, first = painter(x, wanted)
+    fake = blend(x, colour.float(), first.float())
+    realness, told = critic(fake)
+    colour, second = painter(fake, aus)
+    back = blend(fake, colour.float(), second.float())
+    masks = (first.float(), second.float())
+    return {
+        "fool": -realness.float().mean(),
+        "au": s.au / len(x) * F.mse_loss(told.float(), wanted),
+        "cycle": s.cycle * (back - x).abs().mean(),
+        "mask": s.mask * sum((m.mean() for m in masks), torch.zeros(())),
+        "tv": s.variation * sum((total_variation(m) for m in masks), torch.zeros(())),
+    }
+
+
+def total_variation(mask: Tensor) -> Tensor:
+    """Return the sum of absolute differences of neighbours of [B, 1, H, W]."""
+    across = (mask[..., :, 1:] - mask[..., :, :-1]).abs().sum()
+    return across + (mask[..., 1:, :] - mask[..., :-1, :]).abs().sum()
+
+
+def gradient_penalty(critic: Any, x: Tensor, fake: Tensor, share: Tensor) -> Tensor:
+    """Return the mean of (gradient norm - 1)² between real and fake images.
+
+    Args:
+        critic: gives realness [B, h, w] and AUs.
+        x: real images [B, 3, H, W].
+        fake: generated ones.
+        share: [B, 1, 1, 1] in 0..1, of the real image.
+    """
+    between = (share * x + (1 - share) * fake).detach().requires_grad_(True)
+    realness, _ = critic(between)
+    (slope,) = torch.autograd.grad(realness.float().sum(), between, create_graph=True)
+    norm: Tensor = slope.flatten(1).norm(dim=1)
+    return ((norm - 1) ** 2).mean()
+
+
+class Loop:
+    """Networks, optimisers, schedule, checkpoint and log."""
+
+    def __init__(self, s: Settings, out: Path, faces: Faces) -> None:
+        self.out, self.faces = out, faces
+        count = len(faces.aus)
+        self.s = s if s.steps else replace(s, steps=max(1, s.epochs * count // s.batch))
+        torch.manual_seed(s.seed)
+        place: dict[str, Any] = {"device": s.device, "memory_format": torch.channels_last}
+        self.painter: Any = Painter(len(faces.numbers), s.width, s.blocks).to(**place)
+        self.critic: Any = Critic(len(faces.numbers), s.size, s.critic_width).to(**place)
+        self.average = {k: v.detach().clone() for k, v in self.painter.state_dict().items()}
+        self.optimisers = {
+            name: torch.optim.Adam(network.parameters(), lr=s.rate, betas=(0.5, 0.999))
+            for name, network in (("painter", self.painter), ("critic", self.critic))
+        }
+        self.done, self.seconds = 0, 0.0
+        self.log: list[dict[str, float]] = []
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree with; the number of steps may change on resuming."""
+        kept = {k: v for k, v in asdict(self.s).items() if k not in ("steps", "device")}
+        return {**kept, "faces": digest_of(self.faces)}
+
+    def save(self) -> None:
+        """Write the checkpoint atomically."""
+        state = {
+            "identity": self.identity, "done": self.done, "seconds": self.seconds, "log": self.log,
+            "painter": self.painter.state_dict(), "critic": self.critic.state_dict(),
+            "average": self.average,
+            "optimisers": {k: o.state_dict() for k, o in self.optimisers.items()},
+        }  # fmt: skip
+        with atomic_path(self.out / CHECKPOINT) as temporary:
+            torch.save(state, temporary)
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one.
+
+        Raises:
+            AubenchError: it is damaged, or of other settings or data.
+        """
+        path = self.out / CHECKPOINT
+        if not path.is_file():
+            return
+        try:
+            state = torch.load(path, weights_only=True, map_location=self.s.device)
+            former = state["identity"]
+        except Exception as error:
+            raise AubenchError(f"{path} is damaged", "remove it") from error
+        for key, value in self.identity.items():
+            if former.get(key) != value:
+                raise AubenchError(
+                    f"{path} was trained with {key} = {former.get(key)}, now {value}",
+                    "use another --out",
+                )
+        self.painter.load_state_dict(state["painter"])
+        self.critic.load_state_dict(state["critic"])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        self.average, self.log = state["average"], state["log"]
+        self.done, self.seconds = state["done"], state["seconds"]
+
+    def rate(self) -> float:
+        """Return the rate: constant for two thirds, then falling linearly to 0."""
+        left = 3 * (1 - self.done / self.s.steps)
+        return self.s.rate * max(0.0, min(1.0, left))
+
+    def rows(self) -> npt.NDArray[np.int64]:
+        """Return the images of this iteration: each epoch is a permutation of its own."""
+        count, batch = len(self.faces.aus), self.s.batch
+        places = np.arange(self.done * batch, (self.done + 1) * batch)
+        orders = {
+            int(epoch): np.random.default_rng((self.s.seed, int(epoch))).permutation(count)
+            for epoch in np.unique(places // count)
+        }
+        return np.array([orders[p // count][p % count] for p in places.tolist()], np.int64)
+
+    def batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return images, their AUs, the AUs commanded and the shares of the penalty."""
+        draw = np.random.default_rng((self.s.seed, 1, self.done))
+        rows = self.rows()
+        other = draw.integers(0, len(self.faces.aus), len(rows))
+        noise = draw.uniform(-self.s.noise, self.s.noise, (len(rows), self.faces.aus.shape[1]))
+        share = draw.random((len(rows), 1, 1, 1), np.float32)
+        wanted = self.faces.aus[other] + noise.astype(np.float32)
+        x = to_float(self.faces.images(rows)).to(memory_format=torch.channels_last)
+        parts = (x, *(torch.from_numpy(v) for v in (self.faces.aus[rows], wanted, share)))
+        a, b, c, d = (part.to(self.s.device) for part in parts)
+        return a, b, c, d
+
+    def step(self) -> dict[str, float]:
+        """Do one iteration on what seed and number alone decide."""
+        x, aus, wanted, share = self.batch()
+        for optimiser in self.optimisers.values():
+            optimiser.param_groups[0]["lr"] = self.rate()
+        shown = self._critic_step(x, aus, wanted, share)
+        if (self.done + 1) % self.s.every == 0:
+            shown |= self._painter_step(x, aus, wanted)
+        self.done += 1
+        return shown
+
+    def _cast(self) -> Any:
+        kind = torch.device(self.s.device).type
+        return torch.autocast(kind, torch.bfloat16, enabled=self.s.precision == "bfloat16")
+
+    def _descend(self, name: str, loss: Tensor) -> None:
+        self.optimisers[name].zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimisers[name].step()
+
+    def _critic_step(
+        self, x: Tensor, aus: Tensor, wanted: Tensor, share: Tensor
+    ) -> dict[str, float]:
+        with self._cast():
+            with torch.no_grad():
+                colour, attention = self.painter(x, wanted)
+                fake = blend(x, colour.float(), attention.float())
+            # Both in one pass: the critic has no layer that mixes images.
+            realness, told = self.critic(torch.cat([x, fake]))
+        real, made = realness.float().chunk(2)
+        regression = F.mse_loss(told.float()[: len(x)], aus)
+        distance = real.mean() - made.mean()
+        self._descend("critic", -distance + self.s.au / len(x) * regression)
+        with self._cast():
+            penalty = self.s.penalty * gradient_penalty(self.critic, x, fake, share)
+        self._descend("critic", penalty)
+        return {
+            "distance": float(distance.detach()), "real au": float(regression.detach()),
+            "penalty": float(penalty.detach()),
+        }  # fmt: skip
+
+    def _painter_step(self, x: Tensor, aus: Tensor, wanted: Tensor) -> dict[str, float]:
+        self.critic.requires_grad_(False)
+        with self._cast():
+            terms = generator_loss(x, aus, wanted, self.painter, self.critic, self.s)
+        self._descend("painter", sum(terms.values(), torch.zeros(())))
+        self.critic.requires_grad_(True)
+        number = (self.done + 1) // self.s.every
+        decay = min(self.s.average, (1 + number) / (10 + number))
+        with torch.no_grad():
+            for key, value in self.painter.state_dict().items():
+                self.average[key].lerp_(value, 1 - decay)
+        return {key: float(term.detach()) for key, term in terms.items()}
+
+    def run(self, *, stop: int | None = None, seconds: float = 120.0) -> None:
+        """Train to the last step, or to ``stop``; a checkpoint every so many seconds."""
+        last = min(self.s.steps, stop or self.s.steps)
+        start = time.perf_counter()
+        sums: dict[str, list[float]] = {}
+        with bar(self.s.steps, "ganimation", "step", initial=self.done) as progress:
+            while self.done < last:
+                for key, value in self.step().items():
+                    sums.setdefault(key, []).append(value)
+                progress.update(1)
+                if self.done % 100 == 0:
+                    means = {key: round(float(np.mean(v)), 5) for key, v in sums.items()}
+                    self.log.append({"step": self.done, **means})
+                    progress.set_postfix(means, refresh=False)
+                    sums = {}
+                if time.perf_counter() - start > seconds:
+                    self.seconds += time.perf_counter() - start
+                    start = time.perf_counter()
+                    self.save()
+        self.seconds += time.perf_counter() - start
+        self.save()
+
+
+def fit(training: Training) -> Path:
+    """Train or resume; write official checkpoints, fp16 weights and their card.
+
+    Returns:
+        ``ganimation-<preset>.safetensors``.
+
+    Raises:
+        AubenchError: bad settings or data, or a checkpoint that does not agree.
+    """
+    settings = settings_of(training)
+    faces = load_faces(settings.data, settings.kind, settings.size, settings.limit)
+    loop = Loop(settings, training.out, faces)
+    loop.resume()
+    loop.run()
+    return export(loop)
+
+
+def export(loop: Loop) -> Path:
+    """Write the networks under their official names, and the weights to ship with a card."""
+    from safetensors.torch import save_file
+
+    s, out = loop.s, loop.out
+    epoch = max(1, round(s.steps * s.batch / len(loop.faces.aus)))
+    state = loop.average if s.average else loop.painter.state_dict()
+    for letter, tensors in (("G", state), ("D", loop.critic.state_dict())):
+        with atomic_path(out / f"net_epoch_{epoch}_id_{letter}.pth") as temporary:
+            torch.save({k: v.float().cpu().contiguous() for k, v in tensors.items()}, temporary)
+    path = out / f"ganimation-{s.preset}.safetensors"
+    with atomic_path(path) as temporary:
+        save_file({k: v.half().cpu().contiguous() for k, v in state.items()}, temporary)
+    text = json.dumps(card(loop, path), indent=1)
+    write_text(path.with_name(path.name.removesuffix(".safetensors") + ".card.json"), text + "\n")
+    return path
+
+
+def card(loop: Loop, path: Path) -> dict[str, Any]:
+    """Return the card of exported weights; ``scores`` are added once they are measured."""
+    import platform
+
+    s = loop.s
+    return {
+        "name": f"ganimation {s.preset}",
+        "scale": f"{s.preset}: trained by aubench, not the paper's weights",
+        "sha256": sha256_file(path),
+        "parameters": sum(v.numel() for v in loop.painter.state_dict().values()),
+        "aus": list(loop.faces.numbers),
+        "label level": loop.faces.level if s.kind == "intensities" else 1.0,
+        "metrics in training": [],
+        "data": {"fingerprint": loop.faces.fingerprint, "digest": digest_of(loop.faces)},
+        "command": command(s),
+        "settings": asdict(s),
+        "hardware": f"{s.device}, {torch.get_num_threads()} thread(s), {platform.machine()}",
+        "seconds": round(loop.seconds),
+        "log": loop.log[-1:],
+        "torch": torch.__version__,
+        "aubench": __version__,
+        "licence": "Apache-2.0",
+    }
+
+
+def command(s: Settings) -> str:
+    """Return the command that trains these settings."""
+    words = [f"aubench train ganimation --preset {s.preset} --data {Path(s.data).name}"]
+    words += [f"--steps {s.steps} --seed {s.seed}"]
+    plain = asdict(Settings(s.preset, s.data, s.seed, s.device, **PRESETS[s.preset]))
+    for name, value in asdict(s).items():
+        if name not in FIXED and value != plain[name]:
+            words.append(f"--set {name}={value}")
+    return " ".join(words)
