@@ -1,0 +1,165 @@
+"""Where the images of a study come from: finished run folders, checked against one another."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aubench.engine.folder import RunFolder, read_png
+from aubench.errors import AubenchError, suggest
+from aubench.facs import Facs, load_facs, parse_aus
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from aubench.protocol import Protocol
+
+    Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run folder of one model."""
+
+    model: str
+    folder: RunFolder
+    identity: Mapping[str, Any]
+
+
+def find_runs(
+    models: Sequence[str], roots: Sequence[Path], protocol: Protocol, given: Mapping[str, Path]
+) -> list[Run]:
+    """Return the run folder of each model on a protocol, in the order of ``models``.
+
+    Args:
+        models: names of generators, each once.
+        roots: folders of run folders.
+        protocol: what the runs must have been asked for.
+        given: run folders named by the user; their names need not be those of generators.
+
+    Raises:
+        AubenchError: a model has no run of the protocol, or more than one; a run is of another
+            version of the protocol.
+    """
+    twice = sorted({name for name in models if list(models).count(name) > 1})
+    if twice:
+        raise AubenchError(f"model '{twice[0]}' is named twice", "name each model once")
+    known: dict[str, list[Path]] = {}
+    asked = f"{protocol.dataset}/{protocol.name}"
+    for root in roots:
+        for stated in sorted(root.glob("*/run.json")):
+            identity = _identity(stated.parent)
+            if identity.get("protocol") == asked:
+                known.setdefault(str(identity.get("model")), []).append(stated.parent)
+    return [_run(name, known, protocol, given.get(name)) for name in models]
+
+
+def _run(name: str, known: Mapping[str, list[Path]], protocol: Protocol, given: Path | None) -> Run:
+    paths = [given] if given is not None else known.get(name, [])
+    if not paths:
+        raise AubenchError(
+            f"no run of '{name}' on {protocol.name}{suggest(name, known)}",
+            f"`aubench run --model {name} --protocol {protocol.name}`, or --run {name}=FOLDER",
+        )
+    if len(paths) > 1:
+        listed = ", ".join(map(str, paths))
+        raise AubenchError(f"'{name}' has several runs: {listed}", f"choose by --run {name}=FOLDER")
+    identity = _identity(paths[0])
+    if identity.get("protocol sha256") != protocol.sha256:
+        raise AubenchError(
+            f"{paths[0]} is a run of {identity.get('protocol')} other than {protocol.name} "
+            f"{protocol.version}",
+            "run the model on this protocol",
+        )
+    folder = RunFolder(paths[0])
+    folder.open({}, fresh=False)
+    return Run(name, folder, identity)
+
+
+def _identity(folder: Path) -> dict[str, Any]:
+    try:
+        identity = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AubenchError(
+            f"{folder} is no run folder: {error.strerror} (run.json)", "`aubench run` makes one"
+        ) from error
+    except ValueError as error:
+        raise AubenchError(f"{folder / 'run.json'} is damaged", "run the model again") from error
+    if not isinstance(identity, dict):
+        raise AubenchError(f"{folder / 'run.json'} is damaged", "run the model again")
+    return identity
+
+
+def run_image(run: Run, sample_id: str) -> Image:
+    """Return uint8 [H, W, 3] of a sample.
+
+    Raises:
+        AubenchError: the run has no such image, or it is not the one of its ledger.
+    """
+    if not run.folder.intact(sample_id):
+        why = run.folder.failures.get(sample_id, "missing or changed since it was made")
+        raise AubenchError(
+            f"{run.folder.image(sample_id)}: {why}",
+            f"`aubench run --model {run.model}` completes the run, without --limit",
+        )
+    return read_png(run.folder.image(sample_id))
+
+
+def stray_aus(combination: str, sample: str, facs: Facs | None = None) -> list[int]:
+    """Return auxiliary AUs of a sample that act in the region of the combination.
+
+    An auxiliary AU is harmless if it shares neither region nor muscle with any AU of the
+    combination and opposes none of them; a fair trial has no other.
+
+    Args:
+        combination: such as ``12+15``, what the trial judges.
+        sample: all AUs of the sample, such as ``1+12+15``.
+        facs: the table of AUs, the shipped one if None.
+    """
+    table = facs or load_facs()
+    judged, present = set(parse_aus(combination)), set(parse_aus(sample))
+    regions = {table.actions[au].region for au in judged}
+    muscles = {name.split(",")[0] for au in judged for name in table.actions[au].muscles}
+    pairs = [set(pair) for pair in table.conflicts]
+
+    def touches(au: int) -> bool:
+        action = table.actions[au]
+        return (
+            action.region in regions
+            or any(name.split(",")[0] in muscles for name in action.muscles)
+            or any({au, other} in pairs for other in judged)
+        )
+
+    return sorted(au for au in present - judged if touches(au))
+
+
+def one_size(image: Image, size: int) -> Image:
+    """Return uint8 [size, size, 3]: padded to a square with mid grey, then resized (Lanczos)."""
+    import numpy as np
+    from PIL import Image as Pillow
+
+    height, width = image.shape[:2]
+    if height != width:
+        side = max(height, width)
+        square = np.full((side, side, 3), 128, np.uint8)
+        top, left = (side - height) // 2, (side - width) // 2
+        square[top : top + height, left : left + width] = image
+        image = square
+    if image.shape[0] == size:
+        return image
+    resized = Pillow.fromarray(image).resize((size, size), Pillow.Resampling.LANCZOS)
+    return np.asarray(resized, dtype=np.uint8)
+
+
+def bare_png(image: Image) -> bytes:
+    """Return a PNG of pixels alone: header, data and end, no other chunk."""
+    from PIL import Image as Pillow
+
+    stream = io.BytesIO()
+    Pillow.fromarray(image).save(stream, format="PNG", optimize=False, compress_level=6)
+    return stream.getvalue()
