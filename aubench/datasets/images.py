@@ -178,11 +178,7 @@ class SynfacsImages:
         distinct, rows = np.unique(np.array(keys, dtype=str), return_inverse=True)
         names = [str(key) for key in distinct]
         packs = [names[i : i + PACK] for i in range(0, len(names), PACK)]
-        folder = self._folder(size) / "packs"
-        paths = [
-            folder / f"{hashlib.sha256('|'.join(pack).encode()).hexdigest()[:32]}.npy"
-            for pack in packs
-        ]
+        paths = [self._pack_path(pack, size) for pack in packs]
         missing = [i for i in range(len(packs)) if not self._whole(paths[i], len(packs[i]), size)]
         jobs: list[tuple[object, ...]] = [(packs[i], size, paths[i]) for i in missing]
         if jobs:
@@ -194,6 +190,14 @@ class SynfacsImages:
             here = np.nonzero(rows // PACK == i)[0]
             out[here] = np.load(path, allow_pickle=False)[rows[here] - i * PACK]
         return out
+
+    def has_pack(self, keys: Sequence[str], size: int) -> bool:
+        """Whether the cache holds the pack of these sorted, distinct keys."""
+        return self._whole(self._pack_path(keys, size), len(keys), size)
+
+    def _pack_path(self, keys: Sequence[str], size: int) -> Path:
+        name = hashlib.sha256("|".join(keys).encode()).hexdigest()
+        return self._folder(size) / "packs" / f"{name[:32]}.npy"
 
     @staticmethod
     def _whole(path: Path, count: int, size: int) -> bool:

@@ -67,7 +67,7 @@ def in_micro_batches(
 
 @dataclass(frozen=True)
 class Extractor:
-    """A frozen network from faces to ``features`` [N, D] and ``logits`` [N, K].
+    """A frozen network from faces to ``features`` [N, D] and, of a classifier, ``logits`` [N, K].
 
     Attributes:
         name: as in metric ids.
@@ -204,7 +204,43 @@ def _inception(device: str) -> Extractor:
     return Extractor(name, f"{name}|{PREPROC}", sha256_file(file), device, run)
 
 
-BUILDERS = {"efficientnet-lite0": _efficientnet, "inception-2015-12-05": _inception}
+def _clip(name: str) -> Callable[[str], Extractor]:
+    def build(device: str) -> Extractor:
+        from aubench.metrics.vision_transformers import clip
+
+        return clip(name, device)
+
+    return build
+
+
+def _dinov2(name: str) -> Callable[[str], Extractor]:
+    def build(device: str) -> Extractor:
+        from aubench.metrics.vision_transformers import dinov2
+
+        return dinov2(name, device)
+
+    return build
+
+
+BUILDERS: dict[str, Callable[[str], Extractor]] = {
+    "efficientnet-lite0": _efficientnet,
+    "inception-2015-12-05": _inception,
+    **{name: _clip(name) for name in ("clip-vit-b-32", "clip-vit-b-16", "clip-vit-l-14")},
+    **{name: _dinov2(name) for name in ("dinov2-vit-s-14", "dinov2-vit-b-14", "dinov2-vit-l-14")},
+}
+
+
+def check_extractor(name: str) -> None:
+    """Refuse a name that is no extractor's.
+
+    Raises:
+        AubenchError: the name is unknown.
+    """
+    if name not in BUILDERS:
+        raise AubenchError(
+            f"unknown extractor '{name}'{suggest(name, BUILDERS)}",
+            f"choose from {', '.join(BUILDERS)}",
+        )
 
 
 @lru_cache(maxsize=2)
@@ -215,11 +251,7 @@ def load_extractor(name: str, device: str = "cpu") -> Extractor:
         AubenchError: the name is unknown.
         MissingWeightsError: its weights are not on this machine.
     """
-    if name not in BUILDERS:
-        raise AubenchError(
-            f"unknown extractor '{name}'{suggest(name, BUILDERS)}",
-            f"choose from {', '.join(BUILDERS)}",
-        )
+    check_extractor(name)
     return BUILDERS[name](device)
 
 
