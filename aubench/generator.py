@@ -86,6 +86,38 @@ class WeightSource:
         return self.path is None
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a run is going to ask of a generator, told before the first request.
+
+    Attributes:
+        sample_ids: the samples that will be asked for, in order.
+        known: all samples of the protocol; more than ``sample_ids`` in a limited run.
+        size: side of the images in pixels.
+    """
+
+    sample_ids: tuple[str, ...]
+    known: frozenset[str]
+    size: int
+
+
+@dataclass(frozen=True)
+class Card:
+    """What ``aubench models show`` prints beyond ``GeneratorInfo``.
+
+    Attributes:
+        weights: where they come from.
+        scale: ``nano``, ``paper``, or empty where there is nothing to train.
+        parameters: how many, or None where unknown.
+        details: anything else worth a line, such as the command of the training and its scores.
+    """
+
+    weights: str = "none"
+    scale: str = ""
+    parameters: int | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
 class SampleFailure(Exception):
     """Raised by a generator that cannot make one sample; it is counted and scored as failed.
 
@@ -101,7 +133,11 @@ class SampleFailure(Exception):
 
 
 class Generator(ABC):
-    """Base class of every generator; subclass it and register it by entry point."""
+    """Base class of every generator; subclass it and register it by entry point.
+
+    ``info`` belongs to the class; where the weights that were loaded are of another training, an
+    instance may carry an ``info`` of its own, and that is what the record keeps.
+    """
 
     info: ClassVar[GeneratorInfo]
 
@@ -131,6 +167,23 @@ class Generator(ABC):
     def available(cls) -> str | None:
         """Return None if the generator can run here, else the reason why not."""
         return None
+
+    @classmethod
+    def card(cls) -> Card:
+        """Return the card of the weights in use by default.
+
+        A plug-in that ships none says so by the card it inherits.
+        """
+        return Card()
+
+    def begin(self, plan: Plan) -> None:
+        """Learn what will be asked; called once before the first request.
+
+        A generator that can tell at once that it will fail raises here.
+
+        Raises:
+            AubenchError: it cannot do what is planned.
+        """
 
     @property
     def weights_sha256(self) -> str | None:

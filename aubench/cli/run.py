@@ -19,6 +19,19 @@ PROFILES = {"paper": PAPER, "full": METRICS}
     "--weights", type=click.Path(path_type=Path), help="Weights in place of the model's own."
 )
 @click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    help="For --model images: the folder or CSV of images made elsewhere.",
+)
+@click.option("--allow-missing", is_flag=True, help="With --images: absent images are failures.")
+@click.option(
+    "--option",
+    "words",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Option of the model, see `aubench models show`; repeatable.",
+)
+@click.option(
     "--limit", type=click.IntRange(min=2), help="Only the first N samples; never on a leaderboard."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Added to the sample seeds.")
@@ -43,6 +56,9 @@ def run(
     protocol: str,
     data: str,
     weights: Path | None,
+    images: Path | None,
+    allow_missing: bool,
+    words: tuple[str, ...],
     limit: int | None,
     seed: int,
     batch_size: int,
@@ -73,16 +89,18 @@ def run(
                 f"unknown metric '{word}'{suggest(word, METRICS)} in --metrics",
                 f"choose from {', '.join(METRICS)}",
             )
+    options = _options(model, words, images, allow_missing)
     config = RunConfig(
         model=model,
         protocol=protocol,
         data=data,
-        weights=weights,
+        weights=images or weights,
+        options=options,
         limit=limit,
         seed=seed,
         batch_size=batch_size,
         device=device,
-        out=out or default_folder(data, protocol, model, limit, seed),
+        out=out or default_folder(data, protocol, _called(model, images), limit, seed),
         fresh=not resume,
         metrics=chosen,
         check_determinism=check_determinism,
@@ -90,3 +108,26 @@ def run(
     record = execute(config)
     print_record(record, ids=ids)
     click.echo(f"\nrecord {config.out / 'record.json'}\nsheet  {config.out / 'grid.png'}")
+
+
+def _called(model: str, images: Path | None) -> str:
+    """Return what the run folder is called after: images of two systems are two runs."""
+    return f"{model}-{images.resolve().stem}" if images is not None else model
+
+
+def _options(
+    model: str, words: tuple[str, ...], images: Path | None, allow_missing: bool
+) -> dict[str, str]:
+    from aubench.errors import AubenchError
+
+    if model != "images" and (images is not None or allow_missing):
+        raise AubenchError("--images and --allow-missing belong to --model images")
+    found = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name.strip().isidentifier():
+            raise AubenchError(f"--option {word} is not NAME=VALUE", "for example saturate=true")
+        found[name.strip()] = value.strip()
+    if allow_missing:
+        found["allow_missing"] = "true"
+    return found

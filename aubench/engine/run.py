@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -15,7 +15,7 @@ from aubench import __version__
 from aubench.engine.folder import RunFolder
 from aubench.errors import AubenchError
 from aubench.files import sha256_file
-from aubench.generator import GeneratorInfo, WeightSource
+from aubench.generator import GeneratorInfo, Plan, WeightSource
 from aubench.record import (
     Counts,
     ModelInfo,
@@ -47,6 +47,7 @@ class RunConfig:
     fresh: bool = False
     metrics: tuple[str, ...] = ("fid", "kid", "is", "lpips", "aaad", "au", "prdc")
     check_determinism: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 def default_folder(data: str, protocol: str, model: str, limit: int | None, seed: int) -> Path:
@@ -127,9 +128,9 @@ def _load(config: RunConfig, samples: SampleSet, images: ImageSource) -> Generat
         raise AubenchError(f"model '{config.model}' is unavailable: {reason}")
     if config.weights is not None and not config.weights.exists():
         raise AubenchError(f"--weights {config.weights} does not exist")
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = dict(config.options)
     if cls.info.control:
-        options = {"samples": samples, "images": images}
+        options |= {"samples": samples, "images": images}
     try:
         return cls.load(
             WeightSource(config.weights), device=config.device, dtype="float32", **options
@@ -155,6 +156,7 @@ def _identity(
         "protocol sha256": protocol.sha256,
         "samples sha256": samples.sha256,
         "data fingerprint": images.fingerprint,
+        "options": dict(config.options) or None,
         "weights": sha256_file(config.weights)
         if config.weights and config.weights.is_file()
         else str(config.weights or "own"),
@@ -182,15 +184,20 @@ def execute(config: RunConfig) -> Record:
     _check_device(config.device)
     images = image_source(config.data)
     samples = _samples(protocol, config.limit, config.seed)
-    size = info.size or protocol.size
     folder = RunFolder(config.out)
     folder.open(_identity(config, protocol, samples, images), fresh=config.fresh)
+    with watch.stage("load"):
+        generator = _load(config, samples, images)
+    info = generator.info  # of the weights, where they say more than the class
+    _check_inputs(info, protocol)
+    size = info.size or protocol.size
+    ids = tuple(str(name) for name in samples.frame["sample_id"])
+    known = frozenset(str(name) for name in protocol.samples().frame["sample_id"])
+    generator.begin(Plan(ids, known, size))
+    _state_weights(folder, generator)
     with watch.stage("render"):
         keys = list(dict.fromkeys([*samples.frame["reference"], *samples.frame["target"].dropna()]))
         images.prefetch(keys, size, "faces")
-    with watch.stage("load"):
-        generator = _load(config, samples, images)
-    _state_weights(folder, generator)
     with watch.stage("generate"):
         generate(folder, samples, images, generator, size=size, batch_size=config.batch_size)
     if config.check_determinism:
@@ -238,8 +245,8 @@ def _plugin(name: str) -> tuple[str, str]:
     return "?", "?"
 
 
-def _model_info(info: GeneratorInfo, weights_sha256: str | None) -> ModelInfo:
-    package, version = _plugin(info.name)
+def _model_info(name: str, info: GeneratorInfo, weights_sha256: str | None) -> ModelInfo:
+    package, version = _plugin(name)
     return ModelInfo(
         name=info.name,
         package=package,
@@ -282,7 +289,7 @@ def _record(
             dataset_fingerprint=images.fingerprint,
             size=size,
         ),
-        model=_model_info(info, weights_sha256),
+        model=_model_info(config.model, info, weights_sha256),
         counts=Counts(
             asked=len(ids),
             generated=len(ids) - failed,
