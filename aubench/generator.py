@@ -176,7 +176,7 @@ class Generator(ABC):
         """
         return Card()
 
-    def begin(self, plan: Plan) -> None:
+    def begin(self, plan: Plan) -> None:  # noqa: B027 - most have nothing to say
         """Learn what will be asked; called once before the first request.
 
         A generator that can tell at once that it will fail raises here.
