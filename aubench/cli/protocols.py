@@ -69,3 +69,41 @@ def freeze(name: str, out: Path) -> None:
     if name not in PLANS:
         raise AubenchError(f"unknown protocol '{name}'{suggest(name, PLANS)}")
     click.echo(f"wrote {build(name, out)}")
+
+
+@protocol.command()
+@click.argument("name")
+@click.option("--data", default="synfacs", show_default=True, help="Data set.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option("--limit", type=click.IntRange(min=2), help="The samples of `aubench run --limit`.")
+@click.option("--size", type=click.IntRange(32, 1024), help="Pixels [the protocol's].")
+def export(name: str, data: str, out: Path, limit: int | None, size: int | None) -> None:
+    """Write what a system without code here needs: texts, AUs, seeds, reference faces.
+
+    Its images, named by sample id, are scored by `aubench run --model images --images DIR`.
+    """
+    _export(name, data, out, limit, size)
+
+
+@click.command()
+@click.option("--protocol", "name", required=True, help="Frozen protocol.")
+@click.option("--data", default="synfacs", show_default=True, help="Data set.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder [prompts/...].")
+@click.option("--limit", type=click.IntRange(min=2), help="The samples of `aubench run --limit`.")
+@click.option("--size", type=click.IntRange(32, 1024), help="Pixels [the protocol's].")
+def export_prompts(
+    name: str, data: str, out: Path | None, limit: int | None, size: int | None
+) -> None:
+    """Write what a system without code here needs; the same as `aubench protocol export`."""
+    _export(name, data, out or Path("prompts") / f"{data}-{name}", limit, size)
+
+
+def _export(name: str, data: str, out: Path, limit: int | None, size: int | None) -> None:
+    from aubench.datasets import image_source
+    from aubench.engine.prompts import write_prompts
+    from aubench.protocol import load_protocol
+
+    found = load_protocol(name, data)
+    samples = found.samples() if limit is None else found.samples().limit(limit)
+    count = write_prompts(samples, image_source(data), out, size or found.size)
+    click.echo(f"wrote {len(samples)} requests and {count} reference faces to {out}")

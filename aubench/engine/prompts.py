@@ -1,0 +1,66 @@
+"""What a system without code here needs to take part: requests as a table, references as PNG."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aubench.engine.folder import write_png
+from aubench.errors import AubenchError
+from aubench.files import atomic_path, write_text
+from aubench.progress import bar
+
+if TYPE_CHECKING:
+    from aubench.datasets.samples import ImageSource, SampleSet
+
+TABLE, REFERENCES, CARD = "requests.csv", "references", "card.toml"
+CARD_TEXT = """\
+# Put this file beside your images and say what made them; all of it goes to the record.
+# What you leave out is recorded as unknown.
+# name = "my-system"                  # how tables call it
+# inputs = ["text", "reference"]      # which columns of requests.csv it was given: text, au, reference
+# training = "diffusion, 100 epochs"
+# trained_on = ["BP4D"]
+# metrics_in_training = []            # scorers it was trained with; tables mark them
+# licence = "MIT"
+# citation = "Doe et al. 2026"
+"""
+
+
+def write_prompts(samples: SampleSet, images: ImageSource, out: Path, size: int) -> int:
+    """Write ``requests.csv``, ``references/*.png`` and a ``card.toml`` to fill in.
+
+    Columns: ``sample_id``, ``text``, ``AU1`` to ``AU24`` (0/1), ``I1`` to ``I24`` (intensity in
+    0..5, empty where unknown), ``seed``, ``reference`` (file), ``size`` (pixels wanted).
+    Faces that are already there are kept, so that a run can be taken up again.
+
+    Returns:
+        The number of reference faces.
+
+    Raises:
+        AubenchError: the folder holds the requests of something else, or cannot be written.
+    """
+    from aubench.datasets.samples import INTENSITIES, LABELS
+
+    frame = samples.frame
+    keys = list(dict.fromkeys(str(key) for key in frame["reference"]))
+    names = {key: f"{REFERENCES}/{re.sub(r'[^A-Za-z0-9.+=-]+', '-', key)}.png" for key in keys}
+    table = frame[["sample_id", "text", *LABELS, *INTENSITIES, "seed"]].assign(
+        reference=[names[str(key)] for key in frame["reference"]], size=size
+    )
+    text = table.to_csv(index=False, float_format="%.4g", lineterminator="\n")
+    place = out / TABLE
+    if place.is_file() and place.read_text(encoding="utf-8") != text:
+        raise AubenchError(f"{place} holds other requests", "choose another --out")
+    images.prefetch(keys, size, "references")
+    with bar(len(keys), "write", "img") as progress:
+        for key in keys:
+            if not (out / names[key]).is_file():
+                write_png(out / names[key], images.load(key, size))
+            progress.update(1)
+    with atomic_path(place) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+    if not (out / CARD).is_file():
+        write_text(out / CARD, CARD_TEXT)
+    return len(keys)

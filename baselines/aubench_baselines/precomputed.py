@@ -1,0 +1,271 @@
+"""Images made elsewhere: any system without code here, scored from a folder or a CSV of files.
+
+Only pixels are read. What made them is told by ``card.toml`` in the folder, and unknown without.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from aubench.errors import AubenchError
+from aubench.files import sha256_file
+from aubench.generator import (
+    Card,
+    Generator,
+    GeneratorInfo,
+    Plan,
+    Request,
+    SampleFailure,
+    WeightSource,
+)
+
+Image = npt.NDArray[np.uint8]
+ENDINGS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+SHOWN = 10
+"""How many names of one kind of problem an error shows."""
+
+
+class ImagesCard(BaseModel):
+    """What ``card.toml`` may say of the system that made the images; all of it goes to records."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(default="images", pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
+    inputs: list[Literal["text", "au", "reference"]] = ["reference", "text"]
+    size: int = Field(default=0, ge=0, le=1024)
+    training: str = "unknown"
+    trained_on: list[str] = ["unknown"]
+    metrics_in_training: list[str] = []
+    licence: str = "unknown"
+    citation: str = "unknown"
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The images found: file by sample id, and the ids that more than one file claims."""
+
+    files: dict[str, Path]
+    twice: tuple[str, ...]
+
+
+def read_card(path: Path) -> ImagesCard:
+    """Return the card, or the empty one where there is no file.
+
+    Raises:
+        AubenchError: it is no TOML, or has a field that is unknown or ill-formed.
+    """
+    if not path.is_file():
+        return ImagesCard()
+    try:
+        return ImagesCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise AubenchError(f"{path}: {field}: {first['msg']}", "see docs/plugins.md") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise AubenchError(f"{path} is not TOML: {error}") from error
+
+
+def list_folder(folder: Path) -> Listed:
+    """Return the PNG and JPEG files of a folder by their names without ending."""
+    files: dict[str, Path] = {}
+    twice = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in ENDINGS and path.is_file():
+            if path.stem in files:
+                twice.append(path.stem)
+            files.setdefault(path.stem, path)
+    return Listed(files, tuple(twice))
+
+
+def list_csv(table: Path) -> Listed:
+    """Return the files that a CSV with ``sample_id,path`` names; paths are relative to it.
+
+    Raises:
+        AubenchError: it cannot be read, or a row lacks a field.
+    """
+    files: dict[str, Path] = {}
+    twice = []
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            for line, row in enumerate(csv.DictReader(stream), 2):
+                name, place = row.get("sample_id"), row.get("path")
+                if not name or not place:
+                    raise AubenchError(f"{table} line {line} lacks sample_id or path")
+                if name in files:
+                    twice.append(name)
+                files.setdefault(name, table.parent / place)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise AubenchError(f"cannot read {table}: {error}") from error
+    return Listed(files, tuple(twice))
+
+
+def read_image(path: Path, size: int) -> Image:
+    """Return uint8 [size, size, 3] RGB of a PNG or JPEG file.
+
+    Raises:
+        ValueError: says what is wrong with it, without its name.
+    """
+    from PIL import Image as Pillow
+
+    try:
+        with Pillow.open(path, formats=["PNG", "JPEG"]) as opened:
+            if opened.mode not in ("RGB", "L", "P", "RGBA"):
+                raise ValueError(f"has mode {opened.mode}, want 8 bits RGB")
+            if opened.size != (size, size):
+                width, height = opened.size
+                raise ValueError(f"is {width} by {height} pixels, not {size} by {size}")
+            if "transparency" in opened.info or opened.mode == "RGBA":
+                alpha = np.asarray(opened.convert("RGBA"))[..., 3]
+                if (alpha < 255).any():
+                    raise ValueError("has transparent pixels")
+            return np.asarray(opened.convert("RGB"), np.uint8)
+    except FileNotFoundError as error:
+        raise ValueError("is not there") from error
+    except (OSError, SyntaxError, Pillow.DecompressionBombError) as error:
+        raise ValueError("cannot be decoded") from error
+
+
+class Precomputed(Generator):
+    """Reads the image of a sample from a file."""
+
+    info: ClassVar[GeneratorInfo] = GeneratorInfo(
+        name="images",
+        inputs=frozenset({"text", "au", "reference"}),
+        size=0,
+        training="unknown",
+        trained_on=("unknown",),
+        metrics_in_training=(),
+        licence="unknown",
+        citation="unknown",
+        summary="images made elsewhere, from a folder or a CSV",
+    )
+
+    def __init__(
+        self, listed: Listed, stated: ImagesCard, source: Path, *, allow_missing: bool
+    ) -> None:
+        self.listed, self.source, self.allow_missing = listed, source, allow_missing
+        # The record tells what made these images, not what read them.
+        vars(self)["info"] = GeneratorInfo(
+            name=stated.name,
+            inputs=frozenset(stated.inputs),
+            size=stated.size,
+            training=stated.training,
+            trained_on=tuple(stated.trained_on),
+            metrics_in_training=tuple(stated.metrics_in_training),
+            licence=stated.licence,
+            citation=stated.citation,
+            summary=stated.summary,
+        )
+
+    @classmethod
+    def load(cls, weights: WeightSource, *, device: str, dtype: str, **options: Any) -> Self:
+        """List the images of a folder or a CSV; pixels are read when they are asked for.
+
+        Args:
+            weights: the folder, or a CSV file.
+            device: not used.
+            dtype: not used.
+            options: ``allow_missing``, true to count absent images as failures.
+
+        Raises:
+            AubenchError: there is none, it holds no image, or its card is ill-formed.
+        """
+        from aubench.registry import found
+
+        allow = str(options.pop("allow_missing", "false")).lower()
+        if options or allow not in ("true", "false"):
+            raise AubenchError("model 'images' has one option: allow_missing, true or false")
+        source = weights.path
+        if source is None:
+            raise AubenchError("model 'images' needs --images", "name a folder or a CSV file")
+        folder = source if source.is_dir() else source.parent
+        listed = list_folder(source) if source.is_dir() else list_csv(source)
+        if not listed.files:
+            raise AubenchError(f"{source} holds no PNG or JPEG", "name them by sample id")
+        stated = read_card(folder / "card.toml")
+        if stated.name != cls.info.name and stated.name in found():
+            raise AubenchError(f"{folder / 'card.toml'}: '{stated.name}' is another model's name")
+        return cls(listed, stated, source, allow_missing=allow == "true")
+
+    @classmethod
+    def card(cls) -> Card:
+        """Say that there are no weights, and where the images' own card lies."""
+        return Card(weights="none; --images names a folder or CSV, card.toml in it says whose")
+
+    def begin(self, plan: Plan) -> None:
+        """Read every image once and list all that is wrong by name.
+
+        Raises:
+            AubenchError: images are missing (unless allowed), extra, twice there, of another
+                size, or cannot be decoded.
+        """
+        faults = dict(self.faults(plan))
+        if self.allow_missing:
+            faults.pop("missing", None)
+        if faults:
+            parts = [f"{len(names)} {kind}: {_few(names)}" for kind, names in faults.items()]
+            hint = "mend them" if set(faults) != {"missing"} else (
+                "add them, or --allow-missing counts them as failures"
+            )  # fmt: skip
+            raise AubenchError(f"{self.source}: {'; '.join(parts)}", hint)
+
+    def faults(self, plan: Plan) -> Iterator[tuple[str, list[str]]]:
+        """Yield each kind of problem with the names it concerns, in the order of the plan."""
+        files, wrong = self.listed.files, []
+        for name in plan.sample_ids:
+            if name in files:
+                try:
+                    read_image(files[name], plan.size)
+                except ValueError as error:
+                    wrong.append(f"{files[name].name} {error}")
+        kinds = (
+            ("missing", [name for name in plan.sample_ids if name not in files]),
+            ("of no sample", [path.name for name, path in files.items() if name not in plan.known]),
+            ("twice", list(self.listed.twice)),
+            ("unfit", wrong),
+        )
+        yield from ((kind, names) for kind, names in kinds if names)
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """Digest of the files, so that a folder that changed is not mixed with what it was."""
+        whole = hashlib.sha256()
+        for name, path in sorted(self.listed.files.items()):
+            digest = sha256_file(path) if path.is_file() else "absent"
+            whole.update(f"{name}={digest}\n".encode())
+        return whole.hexdigest()
+
+    def generate(self, batch: Sequence[Request]) -> Image:
+        """Return uint8 [B, size, size, 3], the image of each request.
+
+        Raises:
+            SampleFailure: there is none, and that was allowed.
+            AubenchError: one does not fit.
+        """
+        return np.stack([self._one(request) for request in batch])
+
+    def _one(self, request: Request) -> Image:
+        path = self.listed.files.get(request.sample_id)
+        if path is None:
+            raise SampleFailure(request.sample_id, f"no image in {self.source.name}")
+        try:
+            return read_image(path, request.size)
+        except ValueError as error:
+            raise AubenchError(f"{path} {error}") from error
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
