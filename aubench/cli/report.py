@@ -1,10 +1,18 @@
-"""``aubench report``: the records of the leaderboards."""
+"""``aubench report``: the records of the leaderboards, and the paper's tables."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import click
+
+from aubench.errors import AubenchError
+
+if TYPE_CHECKING:
+    from aubench.report.table import Table
+
+FORMATS = ("terminal", "markdown", "latex", "html", "csv")
 
 
 @click.command()
@@ -20,14 +28,79 @@ import click
 @click.option(
     "--leaderboards", "folder", type=click.Path(path_type=Path), help="Folder of the records."
 )
+@click.option(
+    "--table", "numbers", type=click.IntRange(1, 6), multiple=True, help="Table of the paper, 1-6."
+)
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Of --table. [terminal]")
+@click.option("--reported", "which", flag_value="reported", help="Only what the paper reports.")
+@click.option("--measured", "which", flag_value="measured", help="Only what was measured here.")
+@click.option("--both", "which", flag_value="both", help="Both, in columns of their own. [default]")
+@click.option(
+    "--study",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Results of a user study, for table 4.",
+)
+@click.option("--document", is_flag=True, help="With latex: a whole document, ready to compile.")
+@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write here.")
 def report(
-    data: str, protocol: str | None, ids: bool, add: tuple[Path, ...], folder: Path | None
+    data: str,
+    protocol: str | None,
+    ids: bool,
+    add: tuple[Path, ...],
+    folder: Path | None,
+    numbers: tuple[int, ...],
+    form: str | None,
+    which: Literal["reported", "measured", "both"] | None,
+    study: Path | None,
+    document: bool,
+    out: Path | None,
 ) -> None:
-    """Print the leaderboards, a table for each protocol."""
+    """Print the leaderboards, a table for each protocol; or, with --table, the paper's tables."""
     from aubench.report.leaderboard import add_record, boards
     from aubench.report.terminal import print_board
 
     for path in add:
         click.echo(f"entered {add_record(path, folder)}")
-    for name, records in boards(data, protocol, folder).items():
-        print_board(name, records, ids=ids)
+    if not numbers:
+        if form or which or study or document or out:
+            raise AubenchError("this option needs --table", "for example --table 3")
+        for name, records in boards(data, protocol, folder).items():
+            print_board(name, records, ids=ids)
+        return
+    if protocol or ids:
+        raise AubenchError(
+            "--protocol and --ids do not go with --table", "a table's protocols are fixed"
+        )
+    from aubench.report.tables import build, read_boards
+
+    found = read_boards(data, folder, study)
+    tables = [build(number, found, which or "both") for number in numbers]
+    _show(tables, form or "terminal", document, out)
+
+
+def _show(tables: list[Table], form: str, document: bool, out: Path | None) -> None:
+    from aubench.report import draw, latex
+
+    if document and form != "latex":
+        raise AubenchError("--document goes with --format latex")
+    if form == "terminal":
+        if out:
+            raise AubenchError("--out needs a --format", "markdown, latex, html or csv")
+        for table in tables:
+            draw.print_table(table)
+        return
+    if form == "latex":
+        text = latex.document(tables) if document else "\n".join(map(latex.latex, tables))
+    elif form == "html":
+        text = draw.page(tables)
+    elif form == "csv":
+        text = "".join(draw.csv_table(table, head=i == 0) for i, table in enumerate(tables))
+    else:
+        text = "\n".join(map(draw.markdown, tables))
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    from aubench.files import write_text
+
+    write_text(out, text)
+    click.echo(f"wrote {out}")

@@ -1,0 +1,218 @@
+"""The measured half of each of the paper's tables, None where no record belongs to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from aubench.record import Record
+from aubench.report.paper import PaperTable
+from aubench.report.table import Cell, Column, Row, Table, ranked
+from aubench.report.tables import (
+    LABEL_MODELS,
+    METRICS,
+    MODEL,
+    Boards,
+    dagger,
+    measured_cell,
+    measured_columns,
+    with_id_notes,
+)
+
+OTHERS, CONTROLS = "further models", "controls"
+Builder = Callable[[PaperTable, Boards], Table | None]
+
+
+def table_1(told: PaperTable, boards: Boards) -> Table | None:
+    """Return the row of ``synfacs``: counts from its definition, lengths of its test texts."""
+    if boards.dataset != "synfacs":
+        return None
+    from aubench.datasets.synfacs import COUNTS
+    from aubench.protocol import load_protocol
+
+    words = [len(text.split()) for text in load_protocol("test2k").samples().frame["text"]]
+    images = sum(COUNTS.values())
+    counts = {"images": images, "texts": images}
+    said = {
+        "length": f"{min(words)}–{max(words)} words",
+        "annotation": "rendered, exact AUs",
+        "focus": "what each AU and each interacting combination does to the face",
+    }
+    cells = tuple(
+        Cell(counts.get(c.key), words=said.get(c.key, ""), digits=0, source="measured")
+        for c in told.columns
+    )
+    columns = tuple(Column(c.key, c.title, "measured") for c in told.columns)
+    about = f"Measured: synfacs; lengths are of the {len(words):,} texts of test2k"
+    return Table(1, told.title, told.corner, columns, (Row("synfacs", cells, key="synfacs"),),
+                 (about + ".",))  # fmt: skip
+
+
+def table_2(told: PaperTable, boards: Boards) -> Table | None:
+    """Return how each recorded model was trained and what it reads."""
+    found: dict[str, Record] = {}
+    where: dict[str, list[str]] = {}
+    for protocol, records in boards.records.items():
+        for name, record in records.items():
+            found.setdefault(name, record)
+            where.setdefault(name, []).append(protocol)
+    if not found:
+        return None
+    names = {"au": "AU", "text": "text", "reference": "reference"}
+    rows = []
+    for record in _ordered(found.values()):
+        model = record.model
+        inputs = ", ".join(names[name] for name in names if name in model.inputs)
+        words = (model.training, inputs or "none", ", ".join(where[model.name]))
+        cells = tuple(Cell(words=text, source="measured") for text in words)
+        rows.append(Row(model.name, cells, CONTROLS if model.control else OTHERS, model.name,
+                        model.control, dagger(record)))  # fmt: skip
+    columns = tuple(
+        Column(c.key, "protocols" if c.key == "evaluation" else c.title, "measured")
+        for c in told.columns
+    )
+    return Table(2, told.title, told.corner, columns, tuple(rows),
+                 (f"Measured: the records of {boards.dataset}.",))  # fmt: skip
+
+
+def table_3(told: PaperTable, boards: Boards) -> Table | None:
+    """Return the records of ``test2k``; those the paper does not have come after its rows."""
+    records = boards.of("test2k")
+    if not records:
+        return None
+    known = {row.key: row for row in told.rows}
+    rows = []
+    for record in _ordered(records.values(), [row.key for row in told.rows]):
+        name = record.model.name
+        paper = known.get(name)
+        section = paper.section if paper else CONTROLS if record.model.control else OTHERS
+        rows.append(_row(paper.label if paper else name, record, section, name))
+    return _finish(told, boards, rows, {"test2k"})
+
+
+def table_4(told: PaperTable, boards: Boards) -> Table | None:
+    """Return AUCHS of a study, combinations by models, None where there are no results."""
+    study = boards.study
+    if study is None:
+        return None
+    bots = ("The raters were simulated.",) if study.simulated else ()
+    titles = {column.key: column.title for column in told.columns}
+    models = sorted(
+        study.models, key=lambda name: list(titles).index(name) if name in titles else 9
+    )
+    names = {row.key: row.label for row in told.rows}
+    rows = []
+    for key in (*study.combinations, "mean"):
+        cells = []
+        for model in models:
+            found = study.cell(model, key)
+            cells.append(
+                Cell(found.auchs, (found.low, found.high), metric="auchs", source="measured",
+                     id=f"auchs|study={study.study}@{study.study_sha256[:12]}", higher=True,
+                     n=found.raters)
+            )  # fmt: skip
+        rows.append(Row(names.get(key, f"AU{key}".replace("+", " + AU")), tuple(cells), key=key))
+    columns = tuple(Column(m, titles.get(m, m), "measured", True, notes=bots) for m in models)
+    people = study.raters
+    about = (
+        f"Measured: study {study.study} on {study.protocol.dataset}/{study.protocol.name} "
+        f"{study.protocol.version}, {people.analysed} of {people.finished} finished raters; "
+        f"{study.interval}"
+    )
+    table = Table(
+        4, told.title, told.corner, columns, tuple(rows), (about.rstrip(".") + ".",), True
+    )
+    return ranked(table)
+
+
+def table_5(told: PaperTable, boards: Boards) -> Table | None:
+    """Return VQ-AUFace on texts beside the variant that reads labels."""
+    text, rows = boards.of("test2k").get(MODEL), []
+    labels = boards.of("label-input")
+    label = next((labels[name] for name in LABEL_MODELS if name in labels), None)
+    if text is not None:
+        rows.append(_row(told.rows[0].label, text, "", "text"))
+    if label is not None:
+        rows.append(_row(told.rows[1].label, label, "", "labels"))
+    for record in _ordered(labels.values()):
+        if record is not label:
+            section = CONTROLS if record.model.control else OTHERS
+            rows.append(_row(f"{record.model.name}, labels", record, section, record.model.name))
+    return _finish(told, boards, rows, {"test2k", "label-input"}) if rows else None
+
+
+def table_6(told: PaperTable, boards: Boards) -> Table | None:
+    """Return every model on both test sets."""
+    seen, unseen = boards.of("test2k"), boards.of("unseen")
+    shared = [record for record in seen.values() if record.model.name in unseen]
+    rows = []
+    for record in _ordered(shared, [MODEL]):
+        name = record.model.name
+        section = "" if name == MODEL else f"{name}{' (control)' if record.model.control else ''}"
+        for line, source in zip(told.rows, (seen, unseen), strict=True):
+            key = line.key if name == MODEL else f"{name}/{line.key}"
+            rows.append(_row(line.label, source[name], section, key))
+    return _finish(told, boards, rows, {"test2k", "unseen"}) if rows else None
+
+
+def _row(label: str, record: Record, section: str, key: str) -> Row:
+    cells = tuple(measured_cell(record.score(name), name) for name in METRICS)
+    return Row(label, cells, section, key, record.model.control, dagger(record))
+
+
+def _ordered(records: Iterable[Record], first: Sequence[str] = ()) -> list[Record]:
+    """Return records in the order of ``first``, then by name, controls last."""
+    place = {name: i for i, name in enumerate(first)}
+    return sorted(
+        records,
+        key=lambda r: (r.model.control, place.get(r.model.name, len(place)), r.model.name),
+    )
+
+
+def _finish(told: PaperTable, boards: Boards, rows: list[Row], protocols: set[str]) -> Table:
+    marked, usual = with_id_notes(rows)
+    columns = measured_columns(marked, METRICS)
+    about = [_about(boards, name) for name in sorted(protocols) if boards.of(name)]
+    ids = "; ".join(f"{c.title} is {id_}" for c, id_ in zip(columns, usual, strict=True) if id_)
+    general = [
+        f"Measured by aubench on {'; '.join(about)}. 95 % intervals by subject. {ids}. "
+        "Measured and reported values differ in data and extractor and are not to be compared."
+    ]
+    table = Table(told.number, told.title, told.corner, columns, marked)
+    unknown: list[str] = []
+
+    def tied(best: Row, row: Row, cell: Cell) -> bool | None:
+        records = boards.of("test2k")
+        if best.key not in records or row.key not in records:
+            return None
+        found = boards.pairs["test2k"].tie(cell.metric, records[best.key], records[row.key])
+        if found is None:
+            unknown.append(row.key)
+        return found
+
+    table = ranked(table, tied if told.number == 3 else None)
+    if unknown:
+        names = ", ".join(dict.fromkeys(unknown))
+        general.append(f"Not compared in pairs with the best, so ties are not known: {names}.")
+    return replace(table, general=tuple(general))
+
+
+def _about(boards: Boards, protocol: str) -> str:
+    records = list(boards.of(protocol).values())
+    info = records[0].protocol
+    asked = sorted({record.counts.asked for record in records})
+    n = " or ".join(f"{count:,}" for count in asked)
+    return f"{info.dataset}/{protocol} {info.version} (sha256 {info.sha256[:12]}, N = {n})"
+
+
+BUILDERS: dict[int, Builder] = {
+    1: table_1, 2: table_2, 3: table_3, 4: table_4, 5: table_5, 6: table_6,
+}  # fmt: skip
+REMEDIES = {
+    1: "it is known for synfacs alone",
+    2: "enter records with `aubench report --add RECORD`",
+    3: "run models on test2k and enter their records with --add",
+    4: "run a study and give its results with --study",
+    5: "run a model on label-input and enter its record with --add",
+    6: "run models on test2k and unseen and enter their records with --add",
+}
