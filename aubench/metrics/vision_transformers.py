@@ -155,6 +155,7 @@ class DinoV2(nn.Module):
         return torch.cat([first, resized.flatten(2).transpose(1, 2)], 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the class token float [B, width] of normalised pixels [B, 3, H, H]."""
         patches: Tensor = self.patch_embed["proj"](x)
         tokens = patches.flatten(2).transpose(1, 2)
         tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], 1)
