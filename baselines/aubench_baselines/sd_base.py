@@ -1,0 +1,210 @@
+"""A Stable Diffusion base from a diffusers folder, a single safetensors file or a hub id.
+
+Nothing is ever downloaded unless ``download`` is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from aubench.errors import AubenchError
+from aubench.files import sha256_bytes, sha256_file, write_text
+from aubench_baselines.sd_shapes import SCHEDULE, shape_of
+
+SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+TOKENIZER = "openai/clip-vit-large-patch14"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+PARTS = {
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    "safety_checker": [None, None],
+    "feature_extractor": [None, None],
+}
+
+
+def write_index(folder: Path) -> None:
+    """Write ``model_index.json`` and the scheduler of a diffusers folder."""
+    index = {"_class_name": "StableDiffusionPipeline", "requires_safety_checker": False, **PARTS}
+    write_text(folder / "model_index.json", json.dumps(index, indent=1) + "\n")
+    schedule = {
+        "_class_name": "DDIMScheduler", **SCHEDULE, "clip_sample": False, "set_alpha_to_one": False,
+        "steps_offset": 1,
+    }  # fmt: skip
+    (folder / "scheduler").mkdir(parents=True, exist_ok=True)
+    write_text(
+        folder / "scheduler" / "scheduler_config.json", json.dumps(schedule, indent=1) + "\n"
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the progress bars and advice of diffusers and transformers."""
+    import diffusers.utils.logging as d
+    import transformers.utils.logging as t
+
+    levels = d.get_verbosity(), t.get_verbosity()
+    d.set_verbosity_error()
+    t.set_verbosity_error()
+    d.disable_progress_bar()
+    t.disable_progress_bar()
+    try:
+        yield
+    finally:
+        d.set_verbosity(levels[0])
+        t.set_verbosity(levels[1])
+        d.enable_progress_bar()
+        t.enable_progress_bar()
+
+
+def load_base(name: str, *, dtype: Any, tokenizer: str = "", download: bool = False) -> Any:
+    """Return a ``StableDiffusionPipeline`` of a base, on the CPU.
+
+    Args:
+        name: diffusers folder, single ``.safetensors`` file, or hub id.
+        dtype: of the weights in memory.
+        tokenizer: folder or hub id of CLIP's tokenizer, for a single file, which has none.
+        download: whether a hub id may be fetched; otherwise only Hugging Face's cache is read.
+
+    Raises:
+        AubenchError: it is not there, damaged, or not a Stable Diffusion 1 base.
+    """
+    path = Path(name)
+    with quiet():
+        if path.is_dir():
+            return _from_folder(path, dtype)
+        if path.is_file():
+            return _from_file(path, dtype, tokenizer, download)
+        if HUB_ID.fullmatch(name):
+            return _from_hub(name, dtype, download)
+    raise AubenchError(
+        f"base '{name}' is neither a folder, a file nor a hub id",
+        f"for example {SD15}, a diffusers folder or a .safetensors file",
+    )
+
+
+def _open(where: str, dtype: Any, *, local: bool) -> Any:
+    from diffusers import StableDiffusionPipeline
+
+    return StableDiffusionPipeline.from_pretrained(
+        where, torch_dtype=dtype, local_files_only=local, use_safetensors=True,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        low_cpu_mem_usage=False,
+    )  # fmt: skip
+
+
+def _from_folder(path: Path, dtype: Any) -> Any:
+    if not (path / "model_index.json").is_file():
+        raise AubenchError(
+            f"base {path} holds no model_index.json", "give the folder that a pipeline was saved in"
+        )
+    try:
+        return _open(str(path), dtype, local=True)
+    except Exception as error:  # diffusers and safetensors raise whatever they like
+        raise AubenchError(
+            f"base {path} cannot be read: {_line(error)}", "restore the folder"
+        ) from error
+
+
+def _from_hub(name: str, dtype: Any, download: bool) -> Any:
+    try:
+        return _open(name, dtype, local=not download)
+    except Exception as error:
+        if download:
+            raise AubenchError(
+                f"base '{name}' cannot be fetched: {_line(error)}", "is there a network?"
+            ) from error
+        raise AubenchError(
+            f"base '{name}' is not in the Hugging Face cache of this machine",
+            f"`hf download {name}` where there is a network, or a folder or file as base",
+        ) from error
+
+
+def _from_file(path: Path, dtype: Any, tokenizer: str, download: bool) -> Any:
+    """Read a single file in the layout of the original release; its networks are SD 1.5's."""
+    from diffusers import StableDiffusionPipeline
+
+    if path.suffix != ".safetensors":
+        raise AubenchError(f"base {path} is not a .safetensors file", "pickles are not read")
+    words = clip_tokenizer(tokenizer, path.parent, download)
+    with tempfile.TemporaryDirectory() as place:
+        write_config(Path(place), words, path.with_suffix(""))
+        try:
+            return StableDiffusionPipeline.from_single_file(
+                str(path), config=place, torch_dtype=dtype, local_files_only=True,
+                safety_checker=None, feature_extractor=None, tokenizer=words,
+            )  # fmt: skip
+        except Exception as error:
+            raise AubenchError(
+                f"base {path} is not a Stable Diffusion 1.5 file: {_line(error)}"
+            ) from error
+
+
+def write_config(folder: Path, tokenizer: Any, given: Path) -> None:
+    """Write the configuration of SD 1.5, or copy that of a folder named as the file is."""
+    import torch
+
+    write_index(folder)
+    tokenizer.save_pretrained(folder / "tokenizer")
+    shape = shape_of("paper")
+    with torch.device("meta"):
+        parts = {
+            "unet": shape.build_unet(), "vae": shape.build_vae(), "text_encoder": shape.build_text()
+        }  # fmt: skip
+    for name, part in parts.items():
+        stated = given / name / "config.json"
+        if stated.is_file():
+            write_text(folder / name / "config.json", stated.read_text(encoding="utf-8"))
+        elif name == "text_encoder":
+            part.config.save_pretrained(folder / name)
+        else:
+            part.save_config(folder / name)
+
+
+def clip_tokenizer(given: str, beside: Path, download: bool) -> Any:
+    """Return CLIP's tokenizer: the one given, one beside the file, or the hub's from its cache.
+
+    Raises:
+        AubenchError: there is none.
+    """
+    from transformers import CLIPTokenizer
+
+    place = given or (str(beside / "tokenizer") if (beside / "tokenizer").is_dir() else TOKENIZER)
+    if Path(place).is_dir() and not (Path(place) / "vocab.json").is_file():
+        raise AubenchError(f"{place} holds no CLIP tokenizer", "vocab.json and merges.txt")
+    try:
+        return CLIPTokenizer.from_pretrained(place, local_files_only=not download)
+    except Exception as error:
+        raise AubenchError(
+            f"a single file holds no tokenizer, and '{place}' is not on this machine",
+            "put CLIP's vocab.json and merges.txt into a folder 'tokenizer' beside the file",
+        ) from error
+
+
+def base_digest(pipe: Any) -> str:
+    """Return sha256 over the weights of denoiser, autoencoder and text encoder."""
+    parts = []
+    for name in ("unet", "vae", "text_encoder"):
+        for key, value in sorted(getattr(pipe, name).state_dict().items()):
+            parts.append(f"{name}.{key}{tuple(value.shape)}".encode())
+            parts.append(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return sha256_bytes(b"".join(parts))
+
+
+def folder_digest(folder: Path) -> str:
+    """Return sha256 over names and digests of the files of a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{path.relative_to(folder).as_posix()} {sha256_file(path)}\n" for path in files]
+    return sha256_bytes("".join(lines).encode())
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

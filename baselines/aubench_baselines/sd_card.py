@@ -1,0 +1,78 @@
+"""The card beside LoRA weights: how they came about, and which base they belong to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aubench import __version__
+from aubench.files import sha256_file, write_text
+
+if TYPE_CHECKING:
+    from aubench_baselines.sd_loop import Loop
+
+SAMPLING: dict[str, dict[str, Any]] = {
+    "nano": {"steps": 12, "guidance": 3.0},
+    "paper": {"steps": 30, "guidance": 7.5},
+}
+"""Steps of DPM-Solver++ (2M) and classifier-free guidance, unless ``--weights``' card differs."""
+
+
+def write_card(path: Path, loop: Loop, data: str) -> None:
+    """Write ``<weights>.card.json``."""
+    import torch
+
+    from aubench.synfacs.render import renderer_id
+    from aubench_baselines.sd_base import folder_digest
+    from aubench_baselines.sd_train import FOLDER
+
+    s = loop.s
+    base = s.base or FOLDER.format(s.preset)
+    folder = path.parent / base
+    card: dict[str, Any] = {
+        "name": f"sd15-lora {s.preset}",
+        "scale": (
+            "nano: base and LoRA trained on synfacs by aubench, not Stable Diffusion 1.5"
+            if s.preset == "nano"
+            else "LoRA on Stable Diffusion 1.5"
+        ),
+        "sha256": sha256_file(path),
+        "base": base,
+        "base sha256": folder_digest(folder) if not s.base else None,
+        "long text": s.long_text,
+        "sampling": SAMPLING[s.preset],
+        "data": {"name": data, "renderer": renderer_id() if s.data == "synfacs" else None},
+        "metrics in training": [],
+        "settings": [asdict(s)],
+        "hardware": f"{torch.get_num_threads()} threads of {loop.device}",
+        "seconds": [round(loop.seconds)],
+        "log": [loop.log[-1:]],
+        "torch": torch.__version__,
+        "aubench": __version__,
+        "licence": "Apache-2.0",
+    }
+    for stage in (2, 1):
+        _add_stage(card, path.parent / f"stage{stage}.checkpoint.pt", bool(s.base))
+    card["command"] = _command(s)
+    write_text(path.with_name(f"{path.stem}.card.json"), json.dumps(card, indent=1) + "\n")
+
+
+def _add_stage(card: dict[str, Any], checkpoint: Path, foreign: bool) -> None:
+    """Put an earlier stage in front, where the base was trained here."""
+    from aubench_baselines.sd_loop import read_checkpoint
+
+    if foreign or not checkpoint.is_file():
+        return
+    state = read_checkpoint(checkpoint)
+    card["settings"].insert(0, state["settings"])
+    card["seconds"].insert(0, round(state["seconds"]))
+    card["log"].insert(0, state["log"][-1:])
+
+
+def _command(s: Any) -> str:
+    words = f"aubench train sd15-lora --preset {s.preset} --seed {s.seed}"
+    if s.data != "synfacs":
+        words += f" --data {Path(s.data).name}"
+    return words + (f" --set base={s.base}" if s.base else "")
