@@ -146,6 +146,14 @@ class SynfacsImages:
         with bar(len(set(keys)), label, "img", initial=len(set(keys)) - len(wanted)) as progress:
             self._parallel(_render_files, jobs, progress)
 
+    def attributes(self, subjects: Sequence[str]) -> dict[str, list[str]]:
+        """Return age, sex and skin tone of each subject [N], in the groups of ``attributes_of``."""
+        from aubench.synfacs.identity import attributes_of
+
+        table = {name: attributes_of(name) for name in set(subjects)}
+        names = ("age", "sex", "skin")
+        return {name: [table[subject][name] for subject in subjects] for name in names}
+
     def _parallel(self, function: object, jobs: list[tuple[object, ...]], progress: object) -> None:
         from typing import Any, cast
 

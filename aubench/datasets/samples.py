@@ -41,6 +41,9 @@ class ImageSource(Protocol):
     def prefetch(self, keys: Sequence[str], size: int, label: str) -> None:
         """Bring images into the cache, in parallel, with a progress bar."""
 
+    def attributes(self, subjects: Sequence[str]) -> dict[str, list[str]]:
+        """Return by attribute, such as ``sex``, the group of each subject; empty if unknown."""
+
 
 @dataclass(frozen=True)
 class SampleSet:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,13 @@ import numpy.typing as npt
 
 from aubench.engine.features import Arrays, features, reference_path
 from aubench.engine.folder import RunFolder, read_png
-from aubench.engine.pairs import Pairs, compare
+from aubench.engine.pairs import Pairs, Side, compare
 from aubench.errors import AubenchError
 from aubench.facs import AUS
+from aubench.files import sha256_bytes
 from aubench.metrics.aaad import Constants, constants
 from aubench.metrics.extractors import extractor_of, load_extractor
-from aubench.metrics.measure import DetectorNetwork
+from aubench.metrics.measure import DetectorNetwork, IdentityNetwork
 from aubench.weights import MissingWeightsError
 
 if TYPE_CHECKING:
@@ -27,8 +28,26 @@ if TYPE_CHECKING:
 FIRST, SECOND = "nano-a", "nano-b"
 EXTRACTED = frozenset({"fid", "kid", "is", "prdc"})
 DETECTED = frozenset({"aaad", "au", "control"})
+IDENTIFIED = "identity"
 MINIMUM = 6
 """Fewer images give no distribution to speak of."""
+
+
+@dataclass(frozen=True)
+class References:
+    """The distinct reference faces, as the identity network sees them.
+
+    Attributes:
+        network: name of the identity network.
+        embeddings: float32 [R, D].
+        subjects: of each [R].
+        rows: the reference of each sample, int64 [N].
+    """
+
+    network: str
+    embeddings: npt.NDArray[np.float32]
+    subjects: list[str]
+    rows: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -51,6 +70,9 @@ class Measured:
         strata: of the samples [N].
         frozen: AAAD's constants of the protocol, (low, high) by detector id and source.
         missing: why the extractor could not be loaded, empty where it was.
+        references: for identity, None where not asked for or not to be had.
+        unidentified: why ``references`` is None though asked for, else empty.
+        attributes: by attribute of the subjects, the group of each sample [N].
     """
 
     generated: dict[str, Arrays]
@@ -68,6 +90,9 @@ class Measured:
     strata: list[str]
     frozen: dict[str, tuple[float, float]]
     missing: str
+    references: References | None
+    unidentified: str
+    attributes: dict[str, list[str]]
 
     def at(self, network: str, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return an array of the generated images and of all targets."""
@@ -101,19 +126,41 @@ class Measured:
         return out
 
 
-def _networks(dataset: str, metrics: Sequence[str], device: str) -> tuple[list[Any], str]:
-    networks: list[Any] = []
-    missing = ""
+@dataclass(frozen=True)
+class _Networks:
+    """What looks at the images, and why something that was asked for does not."""
+
+    extractor: Any | None
+    detectors: list[DetectorNetwork]
+    identity: IdentityNetwork | None
+    missing: dict[str, str]
+
+    def all(self) -> list[Any]:
+        single = [n for n in (self.extractor, self.identity) if n is not None]
+        return [*single, *self.detectors]
+
+
+def _networks(dataset: str, metrics: Sequence[str], device: str) -> _Networks:
+    missing: dict[str, str] = {}
+    extractor, identity = None, None
+    detectors: list[DetectorNetwork] = []
     if EXTRACTED.intersection(metrics):
         try:
-            networks.append(load_extractor(extractor_of(dataset), device))
+            extractor = load_extractor(extractor_of(dataset), device)
         except MissingWeightsError as error:
-            missing = str(error)
+            missing["extractor"] = str(error)
     if DETECTED.intersection(metrics):
         from aubench.detectors import load_detector
 
-        networks += [DetectorNetwork(load_detector(name, device)) for name in (FIRST, SECOND)]
-    return networks, missing
+        detectors = [DetectorNetwork(load_detector(name, device)) for name in (FIRST, SECOND)]
+    if IDENTIFIED in metrics:
+        from aubench.identity import identity_of, load_identity
+
+        try:
+            identity = IdentityNetwork(load_identity(identity_of(dataset), device))
+        except MissingWeightsError as error:
+            missing["identity"] = str(error)
+    return _Networks(extractor, detectors, identity, missing)
 
 
 def gather(
@@ -136,47 +183,72 @@ def gather(
     kept = np.array([i for i, name in enumerate(ids) if name not in folder.failures], np.int64)
     if len(kept) < MINIMUM:
         raise AubenchError(f"only {len(kept)} images to measure", f"ask for at least {MINIMUM}")
-    made = [ids[i] for i in kept]
 
     def load_made(names: Sequence[str]) -> npt.NDArray[np.uint8]:
         return np.stack([read_png(folder.image(name)) for name in names])
 
-    def load_target(keys: Sequence[str]) -> npt.NDArray[np.uint8]:
+    def load_real(keys: Sequence[str]) -> npt.NDArray[np.uint8]:
         return images.load_many(keys, size)
 
-    networks, missing = _networks(protocol.dataset, metrics, device)
-    paths = {n.name: folder.path / "features" / f"{n.name}.safetensors" for n in networks}
+    networks = _networks(protocol.dataset, metrics, device)
+    made = [ids[i] for i in kept]
+    paths = {n.name: folder.path / "features" / f"{n.name}.safetensors" for n in networks.all()}
     pixels = folder.digest(made)
-    generated = features(made, load_made, networks, paths, pixels, "measure generated")
+    generated = features(made, load_made, networks.all(), paths, pixels, "measure generated")
     keys = [str(key) for key in frame["target"]]
     content = f"{images.fingerprint}|{size}|{samples.sha256}"
-    places = {n.name: reference_path(content, n) for n in networks}
-    targets = features(keys, load_target, networks, places, content, "measure targets")
+    places = {n.name: reference_path(content, n) for n in networks.all()}
+    targets = features(keys, load_real, networks.all(), places, content, "measure targets")
     wanted, source = _wanted(samples, protocol, info, metrics)
+    neutral = [str(key) for key in frame["reference"]]
     pairs = compare(
-        made, load_made, [keys[k] for k in kept], load_target, metrics,
-        folder.path / "features", pixels + content, size, device,
+        Side(made, load_made),
+        Side([keys[k] for k in kept], load_real),
+        Side([neutral[k] for k in kept], load_real),
+        samples.labels()[kept], metrics, folder.path / "features", pixels + content, size, device,
     )  # fmt: skip
-    extractor = next((n for n in networks if n.name not in (FIRST, SECOND)), None)
     return Measured(
         generated=generated,
         targets=targets,
         kept=kept,
         labels=samples.labels(),
         wanted=wanted,
-        subjects=[str(s) for s in frame["subject"]],
-        thresholds={
-            n.name: n.detector.thresholds for n in networks if isinstance(n, DetectorNetwork)
-        },
+        subjects=samples.subjects(),
+        thresholds={n.name: n.detector.thresholds for n in networks.detectors},
         pairs=pairs,
         ref=f"{protocol.dataset}-{protocol.version}/{protocol.name}",
-        extractor=extractor.id if extractor else "",
-        tags={n.name: f"{n.id} {n.sha256[:12]}" for n in networks},
+        extractor=networks.extractor.id if networks.extractor else "",
+        tags={n.name: f"{n.id} {n.sha256[:12]}" for n in networks.all()},
         source=source,
         strata=[str(s) for s in frame["strata"]],
         frozen=protocol.constants(),
-        missing=missing,
+        missing=networks.missing.get("extractor", ""),
+        references=_references(samples, images, networks.identity, size, load_real),
+        unidentified=networks.missing.get("identity", ""),
+        attributes=images.attributes(samples.subjects()) if "groups" in metrics else {},
     )
+
+
+def _references(
+    samples: SampleSet,
+    images: ImageSource,
+    network: IdentityNetwork | None,
+    size: int,
+    load: Callable[[Sequence[str]], npt.NDArray[np.uint8]],
+) -> References | None:
+    """Return the distinct reference faces as the identity network sees them."""
+    if network is None:
+        return None
+    frame = samples.frame
+    keys, first, rows = np.unique(
+        frame["reference"].to_numpy(str), return_index=True, return_inverse=True
+    )
+    names = [str(key) for key in keys]
+    content = f"{images.fingerprint}|{size}|references|{sha256_bytes(chr(10).join(names).encode())}"
+    places = {network.name: reference_path(content, network)}
+    found = features(names, load, [network], places, content, "measure references")
+    subjects = [str(s) for s in frame["subject"].iloc[first]]
+    return References(network.name, found[network.name]["embeddings"], subjects, rows)
 
 
 def _wanted(

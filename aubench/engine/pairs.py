@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aubench.engine.features import Arrays, content_key, read_arrays, write_arrays
+from aubench.files import sha256_file
 from aubench.progress import bar
 from aubench.weights import MissingWeightsError
 
@@ -20,11 +21,37 @@ BATCH = 64
 
 
 @dataclass(frozen=True)
+class Side:
+    """One image of each pair: keys [K], and a loader of uint8 [B, H, W, 3] for some of them."""
+
+    keys: Sequence[str]
+    load: Load
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some pairs, decoded.
+
+    Attributes:
+        made: generated, uint8 [B, H, W, 3].
+        target: of the same shape.
+        reference: of the same shape; None where no step wants it.
+        labels: commanded AUs uint8 [B, 12].
+    """
+
+    made: npt.NDArray[np.uint8]
+    target: npt.NDArray[np.uint8]
+    reference: npt.NDArray[np.uint8] | None
+    labels: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class Pairs:
     """Values of the generated images [K].
 
     Attributes:
-        values: float arrays by name: ``lpips``, ``rms``, ``ssim``; absent where not measured.
+        values: float arrays by name: ``lpips``, ``rms``, ``ssim``, ``outside``, ``locality`` and
+            the last two ``_of_target``; absent where not measured.
         notes: why a wanted one is absent.
     """
 
@@ -33,26 +60,26 @@ class Pairs:
 
 
 def compare(
-    made: Sequence[str],
-    load_made: Load,
-    targets: Sequence[str],
-    load_target: Load,
+    made: Side,
+    target: Side,
+    reference: Side,
+    labels: npt.NDArray[np.uint8],
     metrics: Sequence[str],
     folder: Path,
     content: str,
     size: int,
     device: str,
 ) -> Pairs:
-    """Measure each generated image against its target; each pair is decoded once.
+    """Measure each generated image against its target and reference; each is decoded once.
 
     Args:
-        made: sample ids [K].
-        load_made: returns uint8 [B, H, W, 3] for some of them.
-        targets: image keys [K].
-        load_target: returns uint8 [B, H, W, 3] for some of them.
-        metrics: asked for; ``lpips`` and ``pixels`` are answered here.
+        made: sample ids.
+        target: image keys.
+        reference: image keys, loaded only where wanted.
+        labels: commanded AUs uint8 [K, 12].
+        metrics: asked for; ``lpips``, ``pixels`` and ``change`` are answered here.
         folder: for the cache files.
-        content: digest of the pixels of both sides.
+        content: digest of the pixels of all sides.
         size: side of the images.
         device: torch device.
     """
@@ -61,19 +88,18 @@ def compare(
     wanted = {}
     for name, (step, key) in steps.items():
         path, digest = folder / f"{name}.safetensors", content_key(content, key)
-        cached = read_arrays(path, digest, len(made))
+        cached = read_arrays(path, digest, len(made.keys))
         if cached is None:
             wanted[name] = (step, path, digest)
         else:
             values |= cached
     parts: dict[str, list[Arrays]] = {name: [] for name in wanted}
     if wanted:
-        with bar(len(made), f"{', '.join(wanted)} pairs", "pair") as progress:
-            for i in range(0, len(made), BATCH):
-                a, b = load_made(made[i : i + BATCH]), load_target(targets[i : i + BATCH])
+        with bar(len(made.keys), f"{', '.join(wanted)} pairs", "pair") as progress:
+            for batch in _batches(made, target, reference if "change" in wanted else None, labels):
                 for name, (step, _, _) in wanted.items():
-                    parts[name].append(step(a, b))
-                progress.update(len(a))
+                    parts[name].append(step(batch))
+                progress.update(len(batch.made))
     for name, (_, path, digest) in wanted.items():
         arrays = {k: np.concatenate([part[k] for part in parts[name]]) for k in parts[name][0]}
         write_arrays(path, digest, arrays)
@@ -81,7 +107,39 @@ def compare(
     return Pairs(values, notes)
 
 
-Step = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.uint8]], Arrays]
+def _batches(
+    made: Side, target: Side, reference: Side | None, labels: npt.NDArray[np.uint8]
+) -> Iterator[Batch]:
+    for i in range(0, len(made.keys), BATCH):
+        here = slice(i, i + BATCH)
+        yield Batch(
+            made.load(made.keys[here]),
+            target.load(target.keys[here]),
+            reference.load(reference.keys[here]) if reference else None,
+            labels[here],
+        )
+
+
+Step = Callable[[Batch], Arrays]
+
+
+def _pixels(batch: Batch) -> Arrays:
+    from aubench.metrics.pixels import rms, ssim
+
+    a, b = batch.made, batch.target
+    return {"rms": rms(a, b).astype(np.float32), "ssim": ssim(a, b).astype(np.float32)}
+
+
+def _change(batch: Batch) -> Arrays:
+    from aubench.metrics.change import commanded_regions, locality, outside_change
+
+    assert batch.reference is not None
+    inside = commanded_regions(batch.labels, batch.made.shape[1])
+    return {
+        f"{name}{tail}": function(images, batch.reference, inside).astype(np.float32)
+        for tail, images in (("", batch.made), ("_of_target", batch.target))
+        for name, function in (("outside", outside_change), ("locality", locality))
+    }
 
 
 def _steps(
@@ -101,15 +159,14 @@ def _steps(
             if size < MINIMUM:
                 notes["lpips"] = f"images of {size} px are too small for LPIPS"
             else:
-                steps["lpips"] = (lambda a, b: {"lpips": network(a, b)}, network.sha256)
+                steps["lpips"] = (
+                    lambda batch: {"lpips": network(batch.made, batch.target)},
+                    network.sha256,
+                )
     if "pixels" in metrics:
-        from aubench.metrics.pixels import rms, ssim
+        steps["pixels"] = (_pixels, "rms, ssim 11 px")
+    if "change" in metrics:
+        from aubench.metrics.change import REGIONS
 
-        steps["pixels"] = (
-            lambda a, b: {
-                "rms": rms(a, b).astype(np.float32),
-                "ssim": ssim(a, b).astype(np.float32),
-            },
-            "rms, ssim 11 px",
-        )
+        steps["change"] = (_change, f"regions {sha256_file(REGIONS)}")
     return steps, notes

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from aubench.engine.measured import Measured
 from aubench.engine.rows import missing, row
-from aubench.metrics import prdc as prdc_module
 from aubench.metrics.bootstrap import bootstrap_mean, interval, resamples
 from aubench.metrics.frechet import frechet_distance, frechet_infinity, frechet_influence
-from aubench.metrics.inception_score import inception_score
+from aubench.metrics.inception_score import inception_influence, inception_score
 from aubench.metrics.kernel import (
     kernel_distance_subsets,
     kernel_matrices,
     kernel_replicates,
     unbiased,
 )
+from aubench.metrics.prdc import neighbourhoods
 from aubench.record import ScoreRow
 
 
@@ -28,12 +29,14 @@ def fid(m: Measured) -> list[ScoreRow]:
     if m.missing:
         return missing(m, [("fid", False), ("fd_inf", False)], m.missing)
     made, real = m.extracted("features")
-    n, value = len(made), frechet_distance(made, real)
-    ci = bootstrap_mean(value + frechet_influence(made, real), m.subjects_kept())
+    n, value, limit = len(made), frechet_distance(made, real), frechet_infinity(made, real)
+    influence, subjects = frechet_influence(made, real), m.subjects_kept()
+    ci = bootstrap_mean(value + influence, subjects)
     return [
         row("fid", f"fid|{_suffix(m)}", value, n, up=False, ci=ci, note="biased at this N"),
-        row("fd_inf", f"fd-inf|{_suffix(m)}|points=8|seed=2020", frechet_infinity(made, real), n,
-             up=False),
+        # Samples move both alike; the noise of the fitted line comes on top.
+        row("fd_inf", f"fd-inf|{_suffix(m)}|points=8|seed=2020", limit, n, up=False,
+            ci=bootstrap_mean(limit + influence, subjects), note="interval without the line's"),
     ]  # fmt: skip
 
 
@@ -48,7 +51,7 @@ def kid(m: Measured) -> list[ScoreRow]:
     replicates = kernel_replicates(*grams, draws) if draws else np.zeros(0)
     # Images of one subject resemble each other, and a resample holds some subjects twice: its
     # distance is shifted upwards. The spread counts, the centre is the value.
-    ci = interval(value + replicates - replicates.mean()) if draws else None
+    ci = _recentred(replicates, value)
     mean, spread = kernel_distance_subsets(made, real)
     k = min(1000, n, len(real))
     return [
@@ -65,8 +68,10 @@ def inception(m: Measured) -> list[ScoreRow]:
     logits, _ = m.extracted("logits")
     value, spread = inception_score(logits)
     id_ = f"is|{m.extractor}|splits=10|seed=2020|n={len(logits)}"
-    return [row("is", id_, value, len(logits), up=True, informative=False,
-                 note=f"deviation of splits {spread:.2g}")]  # fmt: skip
+    logs = bootstrap_mean(inception_influence(logits), m.subjects_kept())
+    ci = None if logs is None else (value * float(np.exp(logs[0])), value * float(np.exp(logs[1])))
+    return [row("is", id_, value, len(logits), up=True, informative=False, ci=ci,
+                note=f"deviation of splits {spread:.2g}")]  # fmt: skip
 
 
 def prdc(m: Measured) -> list[ScoreRow]:
@@ -75,6 +80,20 @@ def prdc(m: Measured) -> list[ScoreRow]:
     if m.missing:
         return missing(m, [(name, True) for name in names], m.missing)
     made, real = m.extracted("features")
-    values = prdc_module.prdc(real, made)
-    return [row(name, f"{name}|{_suffix(m)}|k=5", values[name], len(made), up=True)
-            for name in names]  # fmt: skip
+    near, subjects = neighbourhoods(real, made), m.subjects_kept()
+    values = near.scores()
+    draws = resamples(subjects, 200) if len(set(subjects)) > 1 else []
+    recall, coverage = near.replicates(draws) if draws else (np.zeros(0), np.zeros(0))
+    intervals = {
+        "precision": bootstrap_mean(near.precision(), subjects),
+        "density": bootstrap_mean(near.density(), subjects),
+        "recall": _recentred(recall, values["recall"]),
+        "coverage": _recentred(coverage, values["coverage"]),
+    }
+    return [row(name, f"{name}|{_suffix(m)}|k=5", values[name], len(made), up=True,
+                ci=intervals[name]) for name in names]  # fmt: skip
+
+
+def _recentred(replicates: npt.NDArray[np.float64], value: float) -> tuple[float, float] | None:
+    """Return the interval of replicates moved so that their mean is the value."""
+    return interval(value + replicates - replicates.mean()) if len(replicates) else None

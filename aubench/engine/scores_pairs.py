@@ -40,3 +40,24 @@ def pixels(m: Measured) -> list[ScoreRow]:
         row("ssim", f"ssim|11 px{tail}", float(likeness.mean()), n, up=True,
              note=failed_note(m, "0"), ci=bootstrap_mean(likeness, m.subjects)),
     ]  # fmt: skip
+
+
+def change(m: Measured) -> list[ScoreRow]:
+    """Return the change outside the commanded AUs' regions, and the share of change inside."""
+    n, pairs = len(m.kept), m.pairs.values
+    asked = m.labels[m.kept].any(1)  # a neutral face commands no region
+    out = []
+    for name, metric, up in (("outside", "outside_change", False), ("locality", "locality", True)):
+        values = pairs[name].astype(np.float64)
+        known = np.isfinite(values) & asked
+        truth = pairs[f"{name}_of_target"].astype(np.float64)
+        truth = truth[np.isfinite(truth) & asked]
+        who = [s for s, keep in zip(m.subjects_kept(), known, strict=True) if keep]
+        notes = [f"targets reach {truth.mean():.3g}"] if len(truth) else []
+        if n - known.sum():
+            notes.append(f"undefined in {n - int(known.sum())} of {n}")
+        mean = float(values[known].mean()) if known.any() else None
+        ci = bootstrap_mean(values[known], who) if known.any() else None
+        id_ = f"{metric}|synfacs-regions|to=reference|n={int(known.sum())}"
+        out.append(row(metric, id_, mean, int(known.sum()), up=up, ci=ci, note=", ".join(notes)))
+    return out

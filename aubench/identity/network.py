@@ -102,8 +102,10 @@ class Identity:
             that uses it.
         sha256: digest of the weights file.
         card: what is known of it.
-        network: from [B, 3, 128, 128] in 0..1 to unit embeddings.
+        network: from [B, 3, size, size] in 0..1 to unit embeddings [B, dimensions].
         device: torch device.
+        size: pixels of the network's input.
+        dimensions: of an embedding.
     """
 
     name: str
@@ -112,9 +114,11 @@ class Identity:
     card: dict[str, Any]
     network: nn.Module
     device: str
+    size: int = SIZE
+    dimensions: int = DIMENSIONS
 
     def embeddings(self, images: Images) -> npt.NDArray[np.float32]:
-        """Return unit vectors float32 [N, 128] for uint8 RGB [N, H, W, 3]; the same in any batch.
+        """Return unit vectors float32 [N, D] for uint8 RGB [N, H, W, 3]; the same in any batch.
 
         Always 32 images a pass, so that none depends on its company.
 
@@ -122,7 +126,7 @@ class Identity:
             TypeError: not uint8 [N, H, W, 3].
         """
         check_images(images)
-        out = np.empty((len(images), DIMENSIONS), np.float32)
+        out = np.empty((len(images), self.dimensions), np.float32)
         with torch.inference_mode():
             for i in range(0, len(images), MICRO_BATCH):
                 part = images[i : i + MICRO_BATCH]
@@ -130,8 +134,8 @@ class Identity:
                 padded = np.concatenate([part, np.repeat(part[-1:], short, 0)]) if short else part
                 x = torch.from_numpy(np.ascontiguousarray(padded)).to(self.device)
                 x = x.permute(0, 3, 1, 2).float() / 255
-                if x.shape[2:] != (SIZE, SIZE):
-                    x = F.interpolate(x, (SIZE, SIZE), mode="bilinear", antialias=True)
+                if x.shape[2:] != (self.size, self.size):
+                    x = F.interpolate(x, (self.size,) * 2, mode="bilinear", antialias=True)
                 out[i : i + len(part)] = self.network(x)[: len(part)].float().cpu().numpy()
         return out
 

@@ -32,18 +32,36 @@ def inception_score(
     Raises:
         ValueError: no rows, or logits that are not finite.
     """
-    rows = np.asarray(logits, np.float64)
-    if rows.ndim != 2 or not len(rows):
-        raise ValueError(f"want logits [N, K], got {rows.shape}")
-    if not np.isfinite(rows).all():
-        raise ValueError("logits are not finite")
-    n, parts = len(rows), max(1, min(splits, len(rows)))
+    logp = _log_probabilities(logits)
+    n, parts = len(logp), max(1, min(splits, len(logp)))
     # The legacy generator on purpose: it fixes the same order as torch-fidelity's.
-    rows = rows[np.random.RandomState(seed).permutation(n)]
-    peak = rows.max(1, keepdims=True)
-    logp = rows - peak - np.log(np.exp(rows - peak).sum(1, keepdims=True))
+    logp = logp[np.random.RandomState(seed).permutation(n)]
     scores = []
     for i in range(parts):
         part = logp[i * n // parts : (i + 1) * n // parts]
         scores.append(np.exp((np.exp(part) * (part - _log_mean(part))).sum(1).mean()))
     return float(np.mean(scores)), float(np.std(scores))
+
+
+def inception_influence(logits: npt.NDArray[np.floating[Any]]) -> Matrix:
+    """Return how each row of logits [N, K] moves the logarithm of the score: [N], mean zero.
+
+    log IS = E KL(p(y|x) ‖ p(y)); to first order the shift of p(y) drops out, so the influence of
+    a row is its own divergence less the mean.
+
+    Raises:
+        ValueError: no rows, or logits that are not finite.
+    """
+    logp = _log_probabilities(logits)
+    divergence = (np.exp(logp) * (logp - _log_mean(logp))).sum(1)
+    return np.asarray(divergence - divergence.mean())
+
+
+def _log_probabilities(logits: npt.NDArray[np.floating[Any]]) -> Matrix:
+    rows = np.asarray(logits, np.float64)
+    if rows.ndim != 2 or not len(rows):
+        raise ValueError(f"want logits [N, K], got {rows.shape}")
+    if not np.isfinite(rows).all():
+        raise ValueError("logits are not finite")
+    rows = rows - rows.max(1, keepdims=True)
+    return np.asarray(rows - np.log(np.exp(rows).sum(1, keepdims=True)))

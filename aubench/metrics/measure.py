@@ -14,6 +14,7 @@ from aubench.progress import bar
 
 if TYPE_CHECKING:
     from aubench.detectors.detector import Detector
+    from aubench.identity.network import Identity
 
 Images = npt.NDArray[np.uint8]
 Arrays = dict[str, npt.NDArray[np.float32]]
@@ -65,6 +66,32 @@ class DetectorNetwork:
     def __call__(self, images: Images) -> Arrays:
         """Return the probabilities."""
         return {"probabilities": self.detector.probabilities(images)}
+
+
+@dataclass(frozen=True)
+class IdentityNetwork:
+    """An identity network that gives unit ``embeddings`` [N, D]."""
+
+    identity: Identity
+
+    @property
+    def name(self) -> str:
+        """Name of the network."""
+        return self.identity.name
+
+    @property
+    def id(self) -> str:
+        """Name, digest and size of the input."""
+        return self.identity.id
+
+    @property
+    def sha256(self) -> str:
+        """Digest of its weights."""
+        return self.identity.sha256
+
+    def __call__(self, images: Images) -> Arrays:
+        """Return the embeddings."""
+        return {"embeddings": self.identity.embeddings(images)}
 
 
 def measure(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,8 +24,61 @@ def _radii(x: Matrix, k: int) -> Matrix:
     return np.asarray(np.partition(distance, k, axis=1)[:, k])
 
 
-def prdc(real: Features, fake: Features, *, k: int = 5) -> dict[str, float]:
-    """Return the four scores of features real [N, D] and fake [M, D].
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """Who lies in whose neighbourhood; real [N] and generated [M].
+
+    Attributes:
+        inside: bool [N, M], generated m lies in the neighbourhood of real n.
+        reached: bool [N, M], real n lies in the neighbourhood of generated m.
+        k: neighbours that set the radius.
+    """
+
+    inside: npt.NDArray[np.bool_]
+    reached: npt.NDArray[np.bool_]
+    k: int
+
+    def precision(self) -> Matrix:
+        """Return whether each generated image lies near any real one, 0/1 [M]."""
+        return self.inside.any(0).astype(np.float64)
+
+    def density(self) -> Matrix:
+        """Return in how many neighbourhoods each generated image lies, over ``k`` [M]."""
+        return np.asarray(self.inside.sum(0) / self.k, np.float64)
+
+    def scores(self) -> dict[str, float]:
+        """Return precision, recall, density and coverage."""
+        return {
+            "precision": float(self.precision().mean()),
+            "recall": float(self.reached.any(1).mean()),
+            "density": float(self.density().mean()),
+            "coverage": float(self.inside.any(1).mean()),
+        }
+
+    def replicates(self, draws: Sequence[npt.NDArray[np.int64]]) -> tuple[Matrix, Matrix]:
+        """Return recall and coverage [R] of resamples of the generated images, radii kept.
+
+        A resample holds fewer distinct images than the set, so both fall below the value: take
+        the spread, not the centre.
+
+        Args:
+            draws: R arrays of rows of the generated images, from ``bootstrap.resamples``.
+        """
+        count = self.inside.shape[1]
+        drawn = np.stack([np.bincount(rows, minlength=count) > 0 for rows in draws])
+        taken = drawn.astype(np.float32).T
+        return _share_reached(self.reached, taken), _share_reached(self.inside, taken)
+
+
+def _share_reached(
+    table: npt.NDArray[np.bool_], taken: npt.NDArray[np.float32]
+) -> Matrix:
+    """Return the share of rows of ``table`` [N, M] that hold a drawn column, ``taken`` [M, R]."""
+    return np.asarray((table.astype(np.float32) @ taken > 0).mean(0), np.float64)
+
+
+def neighbourhoods(real: Features, fake: Features, *, k: int = 5) -> Neighbourhoods:
+    """Return who lies near whom among features real [N, D] and fake [M, D].
 
     A point is inside a neighbourhood if strictly nearer than the ``k``-th neighbour of its centre.
 
@@ -33,12 +88,14 @@ def prdc(real: Features, fake: Features, *, k: int = 5) -> dict[str, float]:
     if min(len(real), len(fake)) <= k:
         raise ValueError(f"needs more than {k} samples on each side")
     x, y = np.asarray(real, np.float64), np.asarray(fake, np.float64)
-    reach_real, reach_fake = _radii(x, k), _radii(y, k)
     between = _distances(x, y)
-    inside = between < reach_real[:, None]
-    return {
-        "precision": float(inside.any(0).mean()),
-        "recall": float((between < reach_fake[None]).any(1).mean()),
-        "density": float(inside.sum(0).mean() / k),
-        "coverage": float((between.min(1) < reach_real).mean()),
-    }
+    return Neighbourhoods(between < _radii(x, k)[:, None], between < _radii(y, k)[None], k)
+
+
+def prdc(real: Features, fake: Features, *, k: int = 5) -> dict[str, float]:
+    """Return precision, recall, density, coverage of features real [N, D] and fake [M, D].
+
+    Raises:
+        ValueError: not more than ``k`` samples on a side.
+    """
+    return neighbourhoods(real, fake, k=k).scores()

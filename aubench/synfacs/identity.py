@@ -276,3 +276,18 @@ def identity(subject: str) -> Identity:
         hair_lift=lift,
         strands=strands.astype(np.float16),
     )
+
+
+AGES = ((0.2, "younger"), (0.45, "middle"), (1.01, "older"))
+SKINS = ((0.7, "light"), (1.4, "medium"), (9.9, "dark"))
+"""Upper ends of the groups: of ``Looks.age``, and of ``Looks.melanin``."""
+
+
+def attributes_of(subject: str) -> dict[str, str]:
+    """Return the groups of a subject: ``age``, ``sex`` and ``skin``."""
+    drawn = looks(subject)
+    return {
+        "age": next(name for top, name in AGES if drawn.age < top),
+        "sex": "female" if drawn.sex < 0.5 else "male",
+        "skin": next(name for top, name in SKINS if drawn.melanin < top),
+    }

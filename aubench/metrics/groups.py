@@ -1,0 +1,132 @@
+"""Who is served worse: a score in groups of subjects, and whether a difference is more than chance.
+
+A score is a mean over terms of ratios of sums over subjects. Weights of subjects then give every
+version of it: ones and zeros a group, counts a bootstrap resample, shuffled zeros and ones a
+permutation. Subjects, not images, are drawn, since images of one subject are no fresh evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from aubench.metrics.bootstrap import interval
+
+Vector = npt.NDArray[np.float64]
+
+FEWEST = 5
+"""Subjects on either side below which a group is not scored."""
+
+
+@dataclass(frozen=True)
+class SubjectSums:
+    """A score as sums over subjects.
+
+    Attributes:
+        subjects: names [S].
+        top: float64 [S, K].
+        bottom: float64 [S, K].
+    """
+
+    subjects: list[str]
+    top: Vector
+    bottom: Vector
+
+    def __call__(self, weights: Vector) -> Vector:
+        """Return the score [P] for weights of subjects [P, S]; NaN where nothing counts."""
+        top, bottom = weights @ self.top, weights @ self.bottom
+        ratio = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
+        known = np.isfinite(ratio)
+        count = known.sum(1)
+        total = np.where(known, ratio, 0).sum(1)
+        out = np.full(len(count), np.nan)
+        return np.asarray(np.divide(total, count, out=out, where=count > 0))
+
+
+def mean_sums(values: npt.ArrayLike, subjects: Sequence[str]) -> SubjectSums:
+    """Return the mean of one value a sample [N] as sums; NaN values are left out."""
+    array = np.asarray(values, np.float64)
+    names, member = np.unique(np.asarray(subjects), return_inverse=True)
+    known = np.isfinite(array)
+    top = np.bincount(member, np.where(known, array, 0), len(names))
+    bottom = np.bincount(member, known, len(names))
+    columns = (np.asarray(part, np.float64)[:, None] for part in (top, bottom))
+    return SubjectSums([str(n) for n in names], *columns)
+
+
+def f1_sums(
+    found: npt.NDArray[np.bool_], labels: npt.NDArray[np.uint8], subjects: Sequence[str]
+) -> SubjectSums:
+    """Return the mean F1 over AUs of found bool [N, 12] against labels uint8 [N, 12] as sums."""
+    names, member = np.unique(np.asarray(subjects), return_inverse=True)
+    top, bottom = (np.zeros((len(names), labels.shape[1])) for _ in range(2))
+    np.add.at(top, member, 2.0 * (found & (labels == 1)))
+    np.add.at(bottom, member, found.astype(np.float64) + labels)
+    return SubjectSums([str(n) for n in names], top, bottom)
+
+
+@dataclass(frozen=True)
+class GroupScore:
+    """A score in one group against all other subjects.
+
+    Attributes:
+        value: of the group, NaN where not scored.
+        ci: 95 % interval of the value, by resampling the group's subjects.
+        difference: value less that of the others.
+        p: of a permutation test of no difference, two-sided, not yet adjusted; NaN if not scored.
+        subjects: in the group.
+        reason: why it was not scored, else empty.
+    """
+
+    value: float
+    ci: tuple[float, float] | None
+    difference: float
+    p: float
+    subjects: int
+    reason: str = ""
+
+
+def compare_group(
+    sums: SubjectSums, members: npt.NDArray[np.bool_], *, count: int = 2000, seed: int = 2020
+) -> GroupScore:
+    """Score a group and test whether it differs from the other subjects.
+
+    Args:
+        sums: the score.
+        members: bool [S], who is in the group.
+        count: permutations; also of the bootstrap.
+        seed: of both.
+    """
+    inside, outside = int(members.sum()), int((~members).sum())
+    nan = float("nan")
+    if min(inside, outside) < FEWEST:
+        return GroupScore(nan, None, nan, nan, inside, f"{min(inside, outside)} subjects")
+    rng = np.random.default_rng(seed)
+    own = members.astype(np.float64)[None]
+    value, rest = float(sums(own)[0]), float(sums(1 - own)[0])
+    if not np.isfinite(value - rest):
+        return GroupScore(value, None, nan, nan, inside, "undefined on these samples")
+    drawn = np.zeros((count, len(members)))
+    drawn[:, members] = rng.multinomial(inside, np.full(inside, 1 / inside), count)
+    shuffled = rng.permuted(np.repeat(own, count, 0), axis=1)
+    chance = sums(shuffled) - sums(1 - shuffled)
+    chance = chance[np.isfinite(chance)]
+    # Rounding must not turn an equal difference into a smaller one.
+    extreme = np.abs(chance) >= abs(value - rest) * (1 - 1e-9)
+    p = (1 + int(extreme.sum())) / (1 + len(chance))
+    return GroupScore(value, interval(sums(drawn)), value - rest, p, inside)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for their number (Holm 1979); NaN stays NaN and does not count."""
+    values = np.asarray(p, np.float64)
+    out: npt.NDArray[Any] = np.full(len(values), np.nan)
+    known = np.flatnonzero(np.isfinite(values))
+    order = known[np.argsort(values[known], kind="stable")]
+    steps = values[order] * (len(order) - np.arange(len(order)))
+    out[order] = np.minimum(1, np.maximum.accumulate(steps)) if len(order) else steps
+    return [float(x) for x in out]
