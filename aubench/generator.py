@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+
+from aubench.cards import Card, shipped_card
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,23 +104,6 @@ class Plan:
     size: int
 
 
-@dataclass(frozen=True)
-class Card:
-    """What ``aubench models show`` prints beyond ``GeneratorInfo``.
-
-    Attributes:
-        weights: where they come from.
-        scale: ``nano``, ``paper``, or empty where there is nothing to train.
-        parameters: how many, or None where unknown.
-        details: anything else worth a line, such as the command of the training and its scores.
-    """
-
-    weights: str = "none"
-    scale: str = ""
-    parameters: int | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-
 class SampleFailure(Exception):
     """Raised by a generator that cannot make one sample; it is counted and scored as failed.
 
@@ -172,8 +158,14 @@ class Generator(ABC):
     def card(cls) -> Card:
         """Return the card of the weights in use by default.
 
-        A plug-in that ships none says so by the card it inherits.
+        This one reads ``weights/<name>-nano.card.json`` or ``weights/nano.card.json`` beside the
+        module of the class; where neither is, the card says that no weights are shipped.
         """
+        module = sys.modules[cls.__module__].__file__
+        folder = Path(module).parent / "weights" if module else Path()
+        for name in (f"{cls.info.name}-nano", "nano"):
+            if (folder / f"{name}.card.json").is_file():
+                return shipped_card(folder / f"{name}.card.json")
         return Card()
 
     def begin(self, plan: Plan) -> None:  # noqa: B027 - most have nothing to say

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aubench.errors import AubenchError, suggest
+from aubench.generator import GeneratorInfo
 
 if TYPE_CHECKING:
-    from aubench.generator import Generator, GeneratorInfo
+    from aubench.generator import Generator
 
 GROUP = "aubench.generators"
 
@@ -25,6 +26,13 @@ class Listing:
     package: str
     info: GeneratorInfo | None
     reason: str | None
+
+    def data(self) -> dict[str, Any]:
+        """Return plain data, as ``aubench models --json`` prints it."""
+        described = asdict(self.info) if self.info else {}
+        if self.info:
+            described["inputs"] = sorted(self.info.inputs)
+        return {**described, "name": self.name, "package": self.package, "reason": self.reason}
 
 
 def found() -> dict[str, EntryPoint]:
@@ -78,10 +86,32 @@ def listings() -> list[Listing]:
     """Return every registered generator with what it says of itself."""
     rows = []
     for name, point in found().items():
-        package = point.dist.name if point.dist else "?"
-        try:
-            cls = generator_class(name)
-            rows.append(Listing(name, package, cls.info, cls.available()))
-        except AubenchError as error:
-            rows.append(Listing(name, package, None, str(error)))
+        package = f"{point.dist.name} {point.dist.version}" if point.dist else "?"
+        rows.append(_listing(name, package))
     return rows
+
+
+def listing(name: str) -> Listing:
+    """Return one registered generator, also one that cannot be imported.
+
+    Raises:
+        AubenchError: nothing of that name is registered.
+    """
+    rows = {row.name: row for row in listings()}
+    if name not in rows:
+        raise AubenchError(
+            f"unknown model '{name}'{suggest(name, rows)}", "`aubench models` lists them"
+        )
+    return rows[name]
+
+
+def _listing(name: str, package: str) -> Listing:
+    try:
+        cls = generator_class(name)
+        if not isinstance(getattr(cls, "info", None), GeneratorInfo):
+            return Listing(name, package, None, f"model '{name}' has no GeneratorInfo as its info")
+        return Listing(name, package, cls.info, cls.available())
+    except AubenchError as error:
+        return Listing(name, package, None, str(error))
+    except Exception as error:  # a plug-in's own available(); others must still be listed
+        return Listing(name, package, None, f"{type(error).__name__}: {error}")

@@ -14,9 +14,15 @@ from aubench.errors import AubenchError, suggest
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("aubench.cli.run:run", "Generate, measure and score a model on a protocol."),
     "report": ("aubench.cli.report:report", "Print the records of the leaderboards."),
-    "models": ("aubench.cli.models:models", "List the registered generators."),
+    "models": ("aubench.cli.models:models", "List the registered generators; show, check, new."),
+    "check-generator": ("aubench.cli.models:check", "Run the conformance suite on a generator."),
+    "new-generator": ("aubench.cli.models:new", "Write a package with a generator, to start from."),
     "protocols": ("aubench.cli.protocols:protocols", "List the protocols."),
-    "protocol": ("aubench.cli.protocols:protocol", "Show or verify one protocol."),
+    "protocol": ("aubench.cli.protocols:protocol", "Show, verify or export one protocol."),
+    "export-prompts": (
+        "aubench.cli.protocols:export_prompts",
+        "Write what a system without code here needs.",
+    ),
     "describe": ("aubench.cli.describe:describe", "Put a set of AUs into words."),
     "audit": ("aubench.cli.audit:audit", "Find out how far a metric can be trusted."),
     "data": ("aubench.cli.data:data", "Build or look at the synthetic faces."),
@@ -31,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "aubench.cli.train_au_detector:train_au_detector",
         "Train a detector of AUs from images.",
     ),
+    "study": ("aubench.cli.study:study", "Rank faces by human raters (AUCHS)."),
     "detectors": ("aubench.cli.detectors:detectors", "Score a detector of AUs."),
 }
 """Name, where the click command lives, and its line of help (shown without importing it)."""

@@ -1,22 +1,41 @@
-"""``aubench models``: the registered generators."""
+"""``aubench models``: the registered generators, their cards, their conformance, a new one."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from aubench.registry import listings
+if TYPE_CHECKING:
+    from aubench.registry import Listing
 
 
-@click.command()
-def models() -> None:
+@click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@click.pass_context
+def models(ctx: click.Context, as_json: bool) -> None:
     """List the generators: inputs, training, licence, and why one is unavailable."""
+    from aubench.registry import listings
+
+    if ctx.invoked_subcommand is not None:
+        return
+    rows = listings()
+    if as_json:
+        click.echo(json.dumps([row.data() for row in rows], indent=1))
+    else:
+        _print_table(rows)
+
+
+def _print_table(rows: list[Listing]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     for column in ("model", "inputs", "size", "training", "licence", "package", "status"):
         table.add_column(column, overflow="fold")
-    for row in listings():
+    for row in rows:
         info = row.info
         inputs = "+".join(sorted(info.inputs)) if info else ""
         table.add_row(
@@ -29,3 +48,121 @@ def models() -> None:
             "ready" if row.reason is None else f"unavailable: {row.reason}",
         )
     Console(width=None).print(table)
+
+
+@models.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def show(name: str, as_json: bool) -> None:
+    """Print the card of NAME: inputs, training, licence, citation, weights, scores."""
+    from aubench.registry import listing
+
+    card = _card(listing(name))
+    if as_json:
+        click.echo(json.dumps(card, indent=1))
+        return
+    for key, value in card.items():
+        _print_field(key, value)
+
+
+def _card(row: Listing) -> dict[str, Any]:
+    """Return what is known of a generator, in the order in which it is printed."""
+    from aubench.registry import generator_class
+    from aubench.weights import entries
+
+    card: dict[str, Any] = {
+        "name": row.name,
+        "summary": row.info.summary if row.info else "",
+        "package": row.package,
+        "status": "ready" if row.reason is None else f"unavailable: {row.reason}",
+    }
+    if row.info is None:
+        return card
+    info, more = row.info, generator_class(row.name).card()
+    card |= {
+        "kind": "control, may look at targets" if info.control else "generator",
+        "inputs": sorted(info.inputs),
+        "size": f"{info.size} px" if info.size else "the protocol's",
+        "scale": more.scale,
+        "training": info.training,
+        "trained on": list(info.trained_on),
+        "metrics in training": list(info.metrics_in_training),
+        "licence": info.licence,
+        "citation": info.citation,
+        "weights": more.weights,
+        "parameters": more.parameters,
+        "external weights": [
+            f"{entry.name} ({entry.licence}): {entry.description}"
+            for entry in entries().values()
+            if any(word.split()[0] == row.name for word in entry.needed_by if word)
+        ],
+    }
+    return card | {key: value for key, value in more.details.items() if key not in card}
+
+
+def _print_field(key: str, value: Any) -> None:
+    if value in ("", None, {}) or (value == [] and key == "external weights"):
+        return
+    if isinstance(value, dict):
+        click.echo(key)
+        for name, inner in value.items():
+            if isinstance(inner, dict):
+                inner = "  ".join(f"{k} {v}" for k, v in inner.items())
+            click.echo(f"  {name}: {inner}")
+        return
+    if isinstance(value, list):
+        parts = [str(item) for item in value]
+        value = (
+            ("\n" + " " * 20).join(parts) if any(len(p) > 30 for p in parts) else ", ".join(parts)
+        )
+    elif isinstance(value, int):
+        value = f"{value:,}"
+    click.echo(f"{key:20}{value or 'none'}")
+
+
+@models.command()
+@click.argument("name")
+@click.option("--weights", type=click.Path(path_type=Path), help="In place of the model's own.")
+@click.option("--protocol", help="Where the samples come from [test2k, or label-input].")
+@click.option("--data", default="synfacs", show_default=True, help="Data set of the protocol.")
+@click.option("--samples", type=click.IntRange(2, 64), default=4, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="torch device.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def check(
+    name: str,
+    weights: Path | None,
+    protocol: str | None,
+    data: str,
+    samples: int,
+    device: str,
+    as_json: bool,
+) -> int:
+    """Run the conformance suite on NAME; a verdict a line, exit code 1 if one fails."""
+    from aubench.engine.conformance import Subject, check_generator
+
+    subject = Subject(name, weights, protocol, data, samples, device)
+    verdicts = []
+    for verdict in check_generator(subject):
+        verdicts.append(verdict)
+        if not as_json:
+            click.echo(f"{verdict.word:5} {verdict.name:13} {verdict.detail}")
+    failed = sum(verdict.passed is False for verdict in verdicts)
+    if as_json:
+        rows = [{"check": v.name, "verdict": v.word, "detail": v.detail} for v in verdicts]
+        click.echo(json.dumps({"model": name, "failed": failed, "checks": rows}, indent=1))
+    else:
+        click.echo(f"{name}: " + (f"{failed} failed" if failed else "conforms"))
+    return 1 if failed else 0
+
+
+@models.command()
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write [NAME].")
+def new(name: str, out: Path | None) -> None:
+    """Write an installable package with a generator NAME and its tests, to start from."""
+    from aubench.scaffold import write_package
+
+    place = out or Path(name)
+    for path in write_package(name, place):
+        click.echo(f"wrote {path}")
+    click.echo(f"next: pip install -e {place} && aubench check-generator {name}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 PAPER = ("fid", "kid", "is", "lpips", "aaad", "au", "prdc")
-METRICS = (*PAPER, "control", "pixels")
+METRICS = (*PAPER, "control", "pixels", "change", "identity", "groups")
 PROFILES = {"paper": PAPER, "full": METRICS}
 
 
@@ -29,7 +29,7 @@ PROFILES = {"paper": PAPER, "full": METRICS}
     "words",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Option of the model, see `aubench models show`; repeatable.",
+    help="Option of the model, such as saturate=true; repeatable.",
 )
 @click.option(
     "--limit", type=click.IntRange(min=2), help="Only the first N samples; never on a leaderboard."

@@ -19,7 +19,7 @@ CARD_TEXT = """\
 # Put this file beside your images and say what made them; all of it goes to the record.
 # What you leave out is recorded as unknown.
 # name = "my-system"                  # how tables call it
-# inputs = ["text", "reference"]      # which columns of requests.csv it was given: text, au, reference
+# inputs = ["text", "reference"]      # what it was given of text, au and reference
 # training = "diffusion, 100 epochs"
 # trained_on = ["BP4D"]
 # metrics_in_training = []            # scorers it was trained with; tables mark them

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from aubench.cards import Card
 from aubench.errors import AubenchError
 from aubench.files import sha256_file
 from aubench.generator import (
-    Card,
     Generator,
     GeneratorInfo,
     Plan,
