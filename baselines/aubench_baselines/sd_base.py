@@ -5,6 +5,7 @@ Nothing is ever downloaded unless ``download`` is asked for.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tempfile
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aubench.errors import AubenchError
-from aubench.files import sha256_bytes, sha256_file, write_text
+from aubench.files import write_text
 from aubench_baselines.sd_shapes import SCHEDULE, shape_of
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -94,11 +95,12 @@ def load_base(name: str, *, dtype: Any, tokenizer: str = "", download: bool = Fa
 def _open(where: str, dtype: Any, *, local: bool) -> Any:
     from diffusers import StableDiffusionPipeline
 
-    return StableDiffusionPipeline.from_pretrained(
-        where, torch_dtype=dtype, local_files_only=local, use_safetensors=True,
+    pipe = StableDiffusionPipeline.from_pretrained(
+        where, local_files_only=local, use_safetensors=True,
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
         low_cpu_mem_usage=False,
     )  # fmt: skip
+    return pipe.to(dtype)
 
 
 def _from_folder(path: Path, dtype: Any) -> Any:
@@ -138,10 +140,11 @@ def _from_file(path: Path, dtype: Any, tokenizer: str, download: bool) -> Any:
     with tempfile.TemporaryDirectory() as place:
         write_config(Path(place), words, path.with_suffix(""))
         try:
-            return StableDiffusionPipeline.from_single_file(
-                str(path), config=place, torch_dtype=dtype, local_files_only=True,
+            pipe = StableDiffusionPipeline.from_single_file(
+                str(path), config=place, local_files_only=True,
                 safety_checker=None, feature_extractor=None, tokenizer=words,
             )  # fmt: skip
+            return pipe.to(dtype)
         except Exception as error:
             raise AubenchError(
                 f"base {path} is not a Stable Diffusion 1.5 file: {_line(error)}"
@@ -190,20 +193,13 @@ def clip_tokenizer(given: str, beside: Path, download: bool) -> Any:
 
 
 def base_digest(pipe: Any) -> str:
-    """Return sha256 over the weights of denoiser, autoencoder and text encoder."""
-    parts = []
+    """Return sha256 over the weights of denoiser, autoencoder and text encoder, as loaded."""
+    digest = hashlib.sha256()
     for name in ("unet", "vae", "text_encoder"):
         for key, value in sorted(getattr(pipe, name).state_dict().items()):
-            parts.append(f"{name}.{key}{tuple(value.shape)}".encode())
-            parts.append(value.detach().float().cpu().contiguous().numpy().tobytes())
-    return sha256_bytes(b"".join(parts))
-
-
-def folder_digest(folder: Path) -> str:
-    """Return sha256 over names and digests of the files of a folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{path.relative_to(folder).as_posix()} {sha256_file(path)}\n" for path in files]
-    return sha256_bytes("".join(lines).encode())
+            digest.update(f"{name}.{key}{tuple(value.shape)}".encode())
+            digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _line(error: Exception) -> str:

@@ -14,23 +14,28 @@ if TYPE_CHECKING:
     from aubench_baselines.sd_loop import Loop
 
 SAMPLING: dict[str, dict[str, Any]] = {
-    "nano": {"steps": 12, "guidance": 3.0},
-    "paper": {"steps": 30, "guidance": 7.5},
+    "nano": {"steps": 12, "guidance": 3.0, "batch": 16},
+    "paper": {"steps": 30, "guidance": 7.5, "batch": 4},
 }
 """Steps of DPM-Solver++ (2M) and classifier-free guidance, unless ``--weights``' card differs."""
 
 
-def write_card(path: Path, loop: Loop, data: str) -> None:
-    """Write ``<weights>.card.json``."""
+def write_card(path: Path, loop: Loop, data: str, digest: str) -> None:
+    """Write ``<weights>.card.json``.
+
+    Args:
+        path: of the LoRA weights.
+        loop: the finished training.
+        data: fingerprint of what it was trained on.
+        digest: of the base, as ``sd_base.base_digest``.
+    """
     import torch
 
     from aubench.synfacs.render import renderer_id
-    from aubench_baselines.sd_base import folder_digest
     from aubench_baselines.sd_train import FOLDER
 
     s = loop.s
     base = s.base or FOLDER.format(s.preset)
-    folder = path.parent / base
     card: dict[str, Any] = {
         "name": f"sd15-lora {s.preset}",
         "scale": (
@@ -40,7 +45,7 @@ def write_card(path: Path, loop: Loop, data: str) -> None:
         ),
         "sha256": sha256_file(path),
         "base": base,
-        "base sha256": folder_digest(folder) if not s.base else None,
+        "base sha256": digest,
         "long text": s.long_text,
         "sampling": SAMPLING[s.preset],
         "data": {"name": data, "renderer": renderer_id() if s.data == "synfacs" else None},

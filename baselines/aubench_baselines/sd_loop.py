@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Batch = tuple[Tensor, dict[str, float]]
 
+
 @dataclass(frozen=True)
 class Settings:
     """What one stage of a training is; a checkpoint of other settings is refused.

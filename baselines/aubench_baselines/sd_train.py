@@ -99,9 +99,7 @@ def latent_scale(vae: Any, data: Pictures, count: int = 1024) -> float:
     return round(float(variance.rsqrt()), 5)
 
 
-def encode_all(
-    vae: Any, data: Pictures, *, rows: Rows | None = None, batch: int = 64
-) -> Latents:
+def encode_all(vae: Any, data: Pictures, *, rows: Rows | None = None, batch: int = 64) -> Latents:
     """Return the latents of images, of all if no rows are given."""
     from aubench.progress import bar
 
@@ -307,7 +305,7 @@ def fresh_base(settings: Settings, folder: Path) -> Any:
     train_tokenizer(folder / "tokenizer", shape.vocabulary, [*texts, *GENERIC])
     torch.manual_seed(settings.seed)
     return StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32),
+        vae=AutoencoderKL.from_pretrained(folder / "vae").float(),
         unet=shape.build_unet(), text_encoder=shape.build_text(),
         tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
         scheduler=DDIMScheduler(**SCHEDULE),
@@ -318,7 +316,7 @@ def fresh_base(settings: Settings, folder: Path) -> Any:
 def train_adapter(settings: Settings, out: Path, device: str) -> Path:
     """Train stage 3 and write the LoRA weights with their card."""
     from aubench_baselines.sd_adapter import write_adapter
-    from aubench_baselines.sd_base import load_base
+    from aubench_baselines.sd_base import base_digest, load_base
     from aubench_baselines.sd_card import write_card
     from aubench_baselines.sd_data import load_pictures
 
@@ -326,6 +324,7 @@ def train_adapter(settings: Settings, out: Path, device: str) -> Path:
     if not settings.base and not Path(base).is_dir():
         raise AubenchError(f"no base at {base}", "train stages 1 and 2 first, or --set base=…")
     pipe = load_base(base, dtype=torch.float32)
+    digest = base_digest(pipe)
     size = pipe.unet.config.sample_size * pipe.vae_scale_factor
     data = load_pictures(settings.data, size, settings.limit)
     loop = Adapter(settings, out, device, data, pipe)
@@ -334,7 +333,7 @@ def train_adapter(settings: Settings, out: Path, device: str) -> Path:
     loop.take_average()
     path = out / f"sd15-lora-{settings.preset}.safetensors"
     write_adapter(pipe, path, torch.float16)
-    write_card(path, loop, data.fingerprint)
+    write_card(path, loop, data.fingerprint, digest)
     return path
 
 
