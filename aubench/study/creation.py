@@ -247,7 +247,9 @@ def _write(
         write_bytes(building / CONSENT, consent)
         sealing.write_private(building / KEY, key_text)
         secrets = Secrets(
-            image_secret=sealing.new_secret(), admin_sha256=sealing.token_digest(admin)
+            image_secret=sealing.new_secret(),
+            admin_sha256=sealing.token_digest(admin),
+            links_sha256=tuple(map(sealing.token_digest, tokens)),
         )
         sealing.write_private(building / SECRETS, text_of(secrets))
         sealing.write_private(building / LINKS, _links(tokens, admin))
@@ -300,8 +302,8 @@ def _links(tokens: Sequence[str], admin: str) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["who", "path"])
-    writer.writerow(["admin", f"/admin/{admin}"])
-    writer.writerows([f"rater {number}", f"/s/{token}"] for number, token in enumerate(tokens, 1))
+    writer.writerow(["admin", f"/admin/{admin}/"])
+    writer.writerows([f"rater {number}", f"/s/{token}/"] for number, token in enumerate(tokens, 1))
     return stream.getvalue()
 
 

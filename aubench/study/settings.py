@@ -123,10 +123,17 @@ class Design(_Frozen):
 
 
 class Secrets(_Frozen):
-    """``server.json``: what only the server knows; none of it tells models apart."""
+    """``server.json``: what only the server knows; none of it tells models apart.
+
+    Attributes:
+        image_secret: of the names that a browser gets.
+        admin_sha256, links_sha256: digests of the tokens; the tokens are in ``links.csv`` alone,
+            which the server does not read.
+    """
 
     image_secret: str = Field(min_length=64)
     admin_sha256: str = Field(min_length=64)
+    links_sha256: tuple[str, ...] = Field(min_length=1)
 
 
 class KeyImage(_Frozen):

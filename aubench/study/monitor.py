@@ -1,0 +1,92 @@
+"""What the admin page shows: progress, dropouts, times; the server cannot name a model."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from statistics import median
+from typing import Any
+
+from aubench.study.settings import Design
+from aubench.study.store import ANSWERS, PLACES, RATERS, Store
+
+COLUMNS = (
+    "rater", "trial", "position", "shown", "ranking", "shown_at", "answered_at", "active_ms",
+)  # fmt: skip
+
+
+def progress(design: Design, store: Store) -> dict[str, Any]:
+    """Return counts, a row for each rater who began, and median seconds of each trial."""
+    now = store.clock()
+    answers, raters, places = store.rows(ANSWERS), store.rows(RATERS), store.rows(PLACES)
+    held = {row["rater"] for row in places if not row["done"] and row["until"] >= now}
+    rows = [_rater(row, answers, held) for row in raters if row["consent_at"] or row["seen_at"]]
+    statuses = [row["status"] for row in rows]
+    return {
+        "closed": store.closed(),
+        "links": len(raters),
+        "places": {
+            "all": len(places),
+            "done": sum(bool(row["done"]) for row in places),
+            "held": len(held - {None}),
+        },
+        "raters": {
+            name: statuses.count(name)
+            for name in ("reading", "active", "left", "finished", "withdrawn")
+        },
+        "trials_each": len(design.trials),
+        "rows": rows,
+        "trials": _trials(design, answers),
+    }
+
+
+def _rater(
+    row: dict[str, Any], answers: list[dict[str, Any]], held: set[int | None]
+) -> dict[str, Any]:
+    mine = [answer for answer in answers if answer["rater"] == row["id"]]
+    seconds = [answer["answered_at"] - answer["shown_at"] for answer in mine]
+    if row["withdrawn_at"]:
+        status = "withdrawn"
+    elif row["finished_at"]:
+        status = "finished"
+    elif row["consent_at"] is None:
+        status = "reading"
+    else:
+        status = "active" if row["id"] in held else "left"
+    return {
+        "rater": row["id"],
+        "place": row["place"],
+        "status": status,
+        "answered": len(mine),
+        "seen_at": row["seen_at"],
+        "median_seconds": round(median(seconds), 1) if seconds else None,
+        "remark": row["remark"],
+    }
+
+
+def _trials(design: Design, answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    times: dict[str, list[float]] = {trial.id: [] for trial in design.trials}
+    for answer in answers:
+        times[answer["trial"]].append(answer["answered_at"] - answer["shown_at"])
+    return [
+        {
+            "trial": trial.id,
+            "combination": trial.combination,
+            "answers": len(times[trial.id]),
+            "median_seconds": round(median(times[trial.id]), 1) if times[trial.id] else None,
+        }
+        for trial in design.trials
+    ]
+
+
+def answers_csv(store: Store) -> str:
+    """Return every answer as CSV, images under their opaque names."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in store.rows(ANSWERS):
+        row["shown"] = " ".join(json.loads(row["shown"]))
+        row["ranking"] = " ".join("=".join(group) for group in json.loads(row["ranking"]))
+        writer.writerow([row[name] for name in COLUMNS])
+    return stream.getvalue()
