@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingFaces:
-    """Training faces of synfacs, targets and references, each once.
+    """Training faces of synfacs, targets and references.
 
     Attributes:
         packs: keys of the faces, as they lie together in a file.
@@ -25,6 +25,16 @@ class TrainingFaces:
     def keys(self) -> list[str]:
         """All keys, in the order of the packs."""
         return [key for pack in self.packs for key in pack]
+
+    def first_rows(self) -> list[int]:
+        """Return the rows of ``keys`` that hold each face for the first time.
+
+        A neutral target is a reference as well; twice in the set, it would be its own neighbour.
+        """
+        first: dict[str, int] = {}
+        for row, key in enumerate(self.keys):
+            first.setdefault(key, row)
+        return list(first.values())
 
     def rendered(self, size: int) -> bool:
         """Whether the cache holds them all at a size."""

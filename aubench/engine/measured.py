@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +14,12 @@ import numpy.typing as npt
 from aubench.engine.features import Arrays, features, reference_path
 from aubench.engine.folder import RunFolder, read_png
 from aubench.engine.pairs import Pairs, Side, compare
+from aubench.engine.training import Asked, Memory, UnknownTrainingError, memory
 from aubench.errors import AubenchError
 from aubench.facs import AUS
 from aubench.files import sha256_bytes
 from aubench.metrics.aaad import Constants, constants
-from aubench.metrics.extractors import extractor_of, load_extractor
+from aubench.metrics.extractors import check_extractor, extractor_of, load_extractor
 from aubench.metrics.measure import DetectorNetwork, IdentityNetwork
 from aubench.weights import MissingWeightsError
 
@@ -26,11 +29,41 @@ if TYPE_CHECKING:
     from aubench.protocol import Protocol
 
 FIRST, SECOND = "nano-a", "nano-b"
-EXTRACTED = frozenset({"fid", "kid", "is", "prdc"})
+EXTRACTED = frozenset({"fid", "kid", "is", "prdc", "memorisation"})
 DETECTED = frozenset({"aaad", "au", "control"})
-IDENTIFIED = "identity"
+IDENTIFIED, READ = "identity", "legibility"
 MINIMUM = 6
 """Fewer images give no distribution to speak of."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Networks that a user chose to measure with.
+
+    Attributes:
+        extractor: in place of the data set's own.
+        legibility: folder or hub id of a CLIP, None for none.
+    """
+
+    extractor: str | None = None
+    legibility: str | None = None
+
+    def check(self) -> None:
+        """Refuse what is no extractor or no model, before any work; missing weights are no error.
+
+        Raises:
+            AubenchError: a name is unknown.
+        """
+        if self.extractor is not None:
+            check_extractor(self.extractor)
+        if self.legibility is not None:
+            from aubench.metrics.legibility import model_folder
+
+            with suppress(MissingWeightsError):
+                model_folder(self.legibility)
+
+
+USUAL = Choices()
 
 
 @dataclass(frozen=True)
@@ -73,6 +106,8 @@ class Measured:
         references: for identity, None where not asked for or not to be had.
         unidentified: why ``references`` is None though asked for, else empty.
         attributes: by attribute of the subjects, the group of each sample [N].
+        memory: nearest training faces, None where not asked for or not to be had.
+        reasons: by metric group, why it cannot be measured though asked for.
     """
 
     generated: dict[str, Arrays]
@@ -93,6 +128,8 @@ class Measured:
     references: References | None
     unidentified: str
     attributes: dict[str, list[str]]
+    memory: Memory | None
+    reasons: dict[str, str]
 
     def at(self, network: str, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return an array of the generated images and of all targets."""
@@ -133,20 +170,21 @@ class _Networks:
     extractor: Any | None
     detectors: list[DetectorNetwork]
     identity: IdentityNetwork | None
+    legibility: Any | None
     missing: dict[str, str]
 
     def all(self) -> list[Any]:
-        single = [n for n in (self.extractor, self.identity) if n is not None]
-        return [*single, *self.detectors]
+        single = (self.extractor, self.identity, self.legibility)
+        return [*(n for n in single if n is not None), *self.detectors]
 
 
-def _networks(dataset: str, metrics: Sequence[str], device: str) -> _Networks:
+def _networks(dataset: str, metrics: Sequence[str], device: str, choices: Choices) -> _Networks:
     missing: dict[str, str] = {}
     extractor, identity = None, None
     detectors: list[DetectorNetwork] = []
     if EXTRACTED.intersection(metrics):
         try:
-            extractor = load_extractor(extractor_of(dataset), device)
+            extractor = load_extractor(choices.extractor or extractor_of(dataset), device)
         except MissingWeightsError as error:
             missing["extractor"] = str(error)
     if DETECTED.intersection(metrics):
@@ -160,7 +198,21 @@ def _networks(dataset: str, metrics: Sequence[str], device: str) -> _Networks:
             identity = IdentityNetwork(load_identity(identity_of(dataset), device))
         except MissingWeightsError as error:
             missing["identity"] = str(error)
-    return _Networks(extractor, detectors, identity, missing)
+    legibility = _legibility(choices, device, missing) if READ in metrics else None
+    return _Networks(extractor, detectors, identity, legibility, missing)
+
+
+def _legibility(choices: Choices, device: str, missing: dict[str, str]) -> Any | None:
+    if choices.legibility is None:
+        missing[READ] = "no vision-language model; name one with --legibility-model"
+        return None
+    from aubench.metrics.legibility import load_legibility
+
+    try:
+        return load_legibility(choices.legibility, device)
+    except MissingWeightsError as error:
+        missing[READ] = str(error)
+        return None
 
 
 def gather(
@@ -172,6 +224,7 @@ def gather(
     metrics: Sequence[str],
     size: int,
     device: str,
+    choices: Choices = USUAL,
 ) -> Measured:
     """Measure what the metrics need, each network once; features are cached.
 
@@ -190,7 +243,7 @@ def gather(
     def load_real(keys: Sequence[str]) -> npt.NDArray[np.uint8]:
         return images.load_many(keys, size)
 
-    networks = _networks(protocol.dataset, metrics, device)
+    networks = _networks(protocol.dataset, metrics, device, choices)
     made = [ids[i] for i in kept]
     paths = {n.name: folder.path / "features" / f"{n.name}.safetensors" for n in networks.all()}
     pixels = folder.digest(made)
@@ -200,6 +253,13 @@ def gather(
     places = {n.name: reference_path(content, n) for n in networks.all()}
     targets = features(keys, load_real, networks.all(), places, content, "measure targets")
     wanted, source = _wanted(samples, protocol, info, metrics)
+    recalled = None
+    if "memorisation" in metrics:
+        store = folder.path / "features" / "memorisation.safetensors"
+        recalled = _memory(
+            networks, protocol.dataset, images.fingerprint, size,
+            (generated, pixels, store), (targets, content, None),
+        )  # fmt: skip
     neutral = [str(key) for key in frame["reference"]]
     pairs = compare(
         Side(made, load_made),
@@ -226,7 +286,39 @@ def gather(
         references=_references(samples, images, networks.identity, size, load_real),
         unidentified=networks.missing.get("identity", ""),
         attributes=images.attributes(samples.subjects()) if "groups" in metrics else {},
+        memory=recalled,
+        reasons=networks.missing,
     )
+
+
+def _memory(
+    networks: _Networks,
+    dataset: str,
+    fingerprint: str,
+    size: int,
+    *asked: tuple[dict[str, Arrays], str, Path | None],
+) -> Memory | None:
+    """Return the training faces nearest to generated images and targets; notes why there is none.
+
+    Args:
+        networks: whose extractor has measured both.
+        dataset: whose training faces are meant.
+        fingerprint: of its images.
+        size: pixels.
+        asked: features, digest of the pixels, and place to keep the answer; of both.
+    """
+    network = networks.extractor
+    if network is None:
+        networks.missing["memorisation"] = networks.missing["extractor"]
+        return None
+    made, targets = (
+        Asked(found[network.name]["features"], content, path) for found, content, path in asked
+    )
+    try:
+        return memory(dataset, fingerprint, network, size, made, targets)
+    except UnknownTrainingError as error:
+        networks.missing["memorisation"] = str(error)
+        return None
 
 
 def _references(

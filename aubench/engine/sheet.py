@@ -1,4 +1,4 @@
-"""``grid.png``: reference, target and generated face of some samples, with their AUs."""
+"""Sheets of faces: ``grid.png``, and any other rows of images with two lines of text."""
 
 from __future__ import annotations
 
@@ -32,26 +32,46 @@ def write_grid(
         detected: for each sample 0/1 [12], the second detector on the generated image.
         title: one line above the sheet.
     """
+    captions = [
+        (f"commanded {combination_name(asked)}", f"detected  {combination_name(found)}")
+        for asked, found in zip(commanded, detected, strict=True)
+    ]
+    write_rows(path, rows, captions, COLUMNS, title)
+
+
+def write_rows(
+    path: Path,
+    rows: Sequence[Sequence[npt.NDArray[np.uint8] | None]],
+    captions: Sequence[tuple[str, str]],
+    columns: Sequence[str],
+    title: str,
+) -> None:
+    """Write rows of images, two a line, each over its two lines of text.
+
+    Args:
+        path: PNG to write.
+        rows: for each row the images of ``columns``, uint8 [H, W, 3], None where missing.
+        captions: for each row.
+        columns: what the images are.
+        title: one line above the sheet.
+    """
     from PIL import Image, ImageDraw
 
     side = next(image.shape[0] for row in rows for image in row if image is not None)
     across, line, head = 2, 30, 34
-    width = across * (len(COLUMNS) * side + 12)
+    width = across * (len(columns) * side + 12)
     lines = -(-len(rows) // across)
     sheet = Image.new("RGB", (width, head + lines * (side + line)), "white")
     draw = ImageDraw.Draw(sheet)
     draw.text((4, 3), title, fill="black")
-    draw.text((4, 18), "columns: " + ", ".join(COLUMNS), fill="black")
+    draw.text((4, 18), "columns: " + ", ".join(columns), fill="black")
     for i, row in enumerate(rows):
-        left = (i % across) * (len(COLUMNS) * side + 12)
+        left = (i % across) * (len(columns) * side + 12)
         top = head + (i // across) * (side + line)
         for j, image in enumerate(row):
             if image is not None:
                 sheet.paste(Image.fromarray(image), (left + j * side, top))
-        for step, (word, labels) in enumerate(
-            (("commanded", commanded[i]), ("detected ", detected[i]))
-        ):
-            text = f"{word} {combination_name(labels)}"
+        for step, text in enumerate(captions[i]):
             draw.text((left + 2, top + side + 13 * step), text, fill="black")
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG")

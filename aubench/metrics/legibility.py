@@ -114,10 +114,11 @@ def _read(folder: Path) -> tuple[Any, Any, Any]:
     from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
 
     plain = not any(folder.glob("*.safetensors"))
-    model, report = CLIPModel.from_pretrained(
+    loaded: Any = CLIPModel.from_pretrained(
         folder, local_files_only=True, output_loading_info=True, weights_only=True,
         use_safetensors=not plain,
     )  # fmt: skip
+    model, report = loaded
     extra = [key for key in report["unexpected_keys"] if not key.endswith(DERIVED)]
     wrong = sorted([*report["missing_keys"], *extra, *map(str, report["mismatched_keys"])])
     if wrong:

@@ -149,7 +149,7 @@ class DinoV2(nn.Module):
         if side == self.grid:
             return self.pos_embed
         first, rest = self.pos_embed[:, :1], self.pos_embed[:, 1:]
-        plane = rest.unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)
+        plane = rest.view(1, self.grid, self.grid, -1).permute(0, 3, 1, 2)
         scale = (side + 0.1) / self.grid
         resized = F.interpolate(plane, scale_factor=(scale, scale), mode="bicubic")
         return torch.cat([first, resized.flatten(2).transpose(1, 2)], 1)
