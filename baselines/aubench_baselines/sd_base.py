@@ -16,7 +16,7 @@ from typing import Any
 
 from aubench.errors import AubenchError
 from aubench.files import write_text
-from aubench_baselines.sd_shapes import SCHEDULE, shape_of
+from aubench_baselines.sd_shapes import DDIM, SCHEDULE, shape_of
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 TOKENIZER = "openai/clip-vit-large-patch14"
@@ -36,10 +36,7 @@ def write_index(folder: Path) -> None:
     """Write ``model_index.json`` and the scheduler of a diffusers folder."""
     index = {"_class_name": "StableDiffusionPipeline", "requires_safety_checker": False, **PARTS}
     write_text(folder / "model_index.json", json.dumps(index, indent=1) + "\n")
-    schedule = {
-        "_class_name": "DDIMScheduler", **SCHEDULE, "clip_sample": False, "set_alpha_to_one": False,
-        "steps_offset": 1,
-    }  # fmt: skip
+    schedule = {"_class_name": "DDIMScheduler", **SCHEDULE, **DDIM}
     (folder / "scheduler").mkdir(parents=True, exist_ok=True)
     write_text(
         folder / "scheduler" / "scheduler_config.json", json.dumps(schedule, indent=1) + "\n"

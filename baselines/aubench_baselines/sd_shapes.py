@@ -21,6 +21,9 @@ SCHEDULE: dict[str, Any] = {
 }
 """Noise schedule of SD 1.5, used by both."""
 
+DDIM: dict[str, Any] = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
+"""What SD 1.5's scheduler says besides."""
+
 LENGTH = 77
 """Positions of CLIP's text encoder, start and end marks included."""
 

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from aubench.errors import AubenchError
 from aubench.generator import Training
+from aubench_baselines.sd_base import quiet
 from aubench_baselines.sd_loop import Batch, Loop, Settings, changed, to_float
-from aubench_baselines.sd_shapes import SCHEDULE, shape_of
+from aubench_baselines.sd_shapes import DDIM, SCHEDULE, shape_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -31,7 +32,7 @@ PRESETS: dict[str, dict[int, dict[str, Any]]] = {
     "nano": {
         1: {"steps": 1000, "batch": 8, "rate": 1e-3},
         2: {"steps": 1500, "batch": 64, "rate": 1e-3},
-        3: {"steps": 1500, "batch": 64, "rate": 2e-3, "rank": 32, "targets": "all"},
+        3: {"steps": 1500, "batch": 64, "rate": 2e-3, "rank": 24, "targets": "all"},
     },
     # The paper says "fine-tuned with LoRA" and no more; these are diffusers' usual numbers.
     "paper": {
@@ -239,7 +240,8 @@ def fit(training: Training) -> Path:
     done = training.out
     for stage in stages_of(training):
         settings = settings_of(training, stage)
-        done = STAGES[stage](settings, training.out, training.device)
+        with quiet():
+            done = STAGES[stage](settings, training.out, training.device)
     return done
 
 
@@ -308,7 +310,7 @@ def fresh_base(settings: Settings, folder: Path) -> Any:
         vae=AutoencoderKL.from_pretrained(folder / "vae").float(),
         unet=shape.build_unet(), text_encoder=shape.build_text(),
         tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-        scheduler=DDIMScheduler(**SCHEDULE),
+        scheduler=DDIMScheduler(**SCHEDULE, **DDIM),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
 
