@@ -1,0 +1,140 @@
+"""``aubench compare``: two runs on the same samples."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from aubench.errors import AubenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aubench.report.comparison import Comparison
+    from aubench.report.difference import Difference
+
+FOLDER = click.Path(path_type=Path, exists=True)
+
+
+@click.command()
+@click.argument("first", type=FOLDER)
+@click.argument("second", type=FOLDER)
+@click.option("--protocol", help="Refuse runs of another protocol.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder. [runs/compare-FIRST-SECOND]")
+@click.option("--by", default="aaad_second", show_default=True, help="Metric of the sheet.")
+@click.option("--worst", type=click.IntRange(0, 200), default=12, show_default=True,
+              help="Samples on the sheet.")  # fmt: skip
+@click.option("--minimum", type=click.IntRange(2), default=20, show_default=True,
+              help="Samples of a combination to be tested.")  # fmt: skip
+@click.option("--enter", is_flag=True, help="Enter the differences beside the records, for ties.")
+@click.option(
+    "--leaderboards", "folder", type=click.Path(path_type=Path), help="Folder of the records."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print compare.json instead of tables.")
+def compare(
+    first: Path,
+    second: Path,
+    protocol: str | None,
+    out: Path | None,
+    by: str,
+    worst: int,
+    minimum: int,
+    enter: bool,
+    folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Print the paired differences FIRST - SECOND of two run folders, with 95 % intervals."""
+    from aubench.files import write_text
+    from aubench.report import comparison
+    from aubench.report.difference_sheet import write_samples, write_sheet
+    from aubench.report.runs import open_run
+
+    one, two = open_run(first), open_run(second)
+    comparison.check(one, two, protocol)
+    found = comparison.compare(one, two, minimum)
+    place = out or Path("runs") / f"compare-{one.protocol.name}-{one.name}-{two.name}"
+    text = json.dumps(found.report(), indent=1) + "\n"
+    write_text(place / "compare.json", text)
+    write_samples(place / "samples.csv", found)
+    if worst:
+        write_sheet(place / "sheet.png", found, by, worst)
+    if as_json:
+        click.echo(text, nl=False)
+    else:
+        _show(found)
+        click.echo(f"written to {place}: compare.json, samples.csv" + (", sheet.png" * bool(worst)))
+    if enter:
+        click.echo(f"entered into {_enter(found, folder)}", err=as_json)
+
+
+def _show(found: Comparison) -> None:
+    from rich.console import Console
+
+    one, two, console = found.first, found.second, Console()
+    counts = f"N = {len(one.ids)}, {len(set(one.samples.subjects()))} subjects"
+    title = f"{one.name} − {two.name} on {one.protocol.dataset}/{one.protocol.name}, {counts}"
+    _table(title, found.metrics, (one.name, two.name), holm=False)
+    for name, reason in found.skipped.items():
+        console.print(f"  {name}: {reason}", markup=False)
+    _table("F1 of each AU, second detector", found.aus, (one.name, two.name))
+    if found.combinations:
+        _table("AAAD of each combination, second detector", found.combinations,
+               (one.name, two.name))  # fmt: skip
+
+
+def _table(
+    title: str, rows: Sequence[Difference], names: tuple[str, str], *, holm: bool = True
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, box=None, title_justify="left", pad_edge=False)
+    table.add_column("")
+    last = "p (Holm)" if holm else "p"
+    for column in (*names, "difference [95 %]", last, "detectable", "n", "better"):
+        table.add_column(column, justify="right")
+    for d in rows:
+        arrow = "↑" if d.higher else "↓"
+        ci = f" [{_figure(d.interval[0])}, {_figure(d.interval[1])}]" if d.interval else ""
+        p = d.holm if holm else d.p
+        better = ("tie" if d.interval else "—") if not d.better else names[d.better - 1]
+        table.add_row(
+            f"{d.name} {arrow}", _figure(d.first), _figure(d.second),
+            f"{_figure(d.difference)}{ci}", _p(p),
+            "—" if d.detectable is None else _figure(d.detectable), str(d.n), better,
+        )  # fmt: skip
+    console = Console()
+    console.print(table, markup=False)
+    console.print()
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "—"
+    return "<1e-16" if value < 1e-16 else f"{value:.2g}"
+
+
+def _figure(value: float) -> str:
+    text = f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def _enter(found: Comparison, folder: Path | None) -> Path:
+    from aubench.files import shipped
+    from aubench.report.pairs import Difference, enter
+
+    record = found.first.record
+    if record.counts.limited:
+        raise AubenchError("a run with --limit cannot be entered", "compare whole runs")
+    pair = Difference(
+        first=found.first.name,
+        second=found.second.name,
+        first_images=record.provenance.images_sha256,
+        second_images=found.second.record.provenance.images_sha256,
+        metrics={d.name: (d.difference, *d.interval) for d in found.metrics if d.interval},
+    )
+    root = folder or shipped("leaderboards")
+    return enter(root / record.protocol.dataset / record.protocol.name, [pair])
