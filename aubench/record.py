@@ -92,6 +92,7 @@ class Record(_Model):
     counts: Counts
     scores: list[ScoreRow]
     subsets: dict[str, list[ScoreRow]] = {}
+    groups: dict[str, list[ScoreRow]] = {}
     provenance: Provenance
     seconds: dict[str, float]
     created: str

@@ -131,15 +131,15 @@ def _pixels(batch: Batch) -> Arrays:
 
 
 def _change(batch: Batch) -> Arrays:
-    from aubench.metrics.change import commanded_regions, locality, outside_change
+    from aubench.metrics.change import cell_change, commanded_regions, locality, outside_change
 
     assert batch.reference is not None
-    inside = commanded_regions(batch.labels, batch.made.shape[1])
-    return {
-        f"{name}{tail}": function(images, batch.reference, inside).astype(np.float32)
-        for tail, images in (("", batch.made), ("_of_target", batch.target))
-        for name, function in (("outside", outside_change), ("locality", locality))
-    }
+    inside, out = commanded_regions(batch.labels), {}
+    for tail, images in (("", batch.made), ("_of_target", batch.target)):
+        change = cell_change(images, batch.reference)
+        out[f"outside{tail}"] = outside_change(change, inside).astype(np.float32)
+        out[f"locality{tail}"] = locality(change, inside).astype(np.float32)
+    return out
 
 
 def _steps(
@@ -168,5 +168,5 @@ def _steps(
     if "change" in metrics:
         from aubench.metrics.change import REGIONS
 
-        steps["change"] = (_change, f"regions {sha256_file(REGIONS)}")
+        steps["change"] = (_change, f"cells, regions {sha256_file(REGIONS)}")
     return steps, notes

@@ -36,7 +36,8 @@ def fid(m: Measured) -> list[ScoreRow]:
         row("fid", f"fid|{_suffix(m)}", value, n, up=False, ci=ci, note="biased at this N"),
         # Samples move both alike; the noise of the fitted line comes on top.
         row("fd_inf", f"fd-inf|{_suffix(m)}|points=8|seed=2020", limit, n, up=False,
-            ci=bootstrap_mean(limit + influence, subjects), note="interval without the line's"),
+            ci=bootstrap_mean(limit + influence, subjects),
+            note="interval without the fit's noise"),
     ]  # fmt: skip
 
 

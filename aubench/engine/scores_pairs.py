@@ -58,6 +58,6 @@ def change(m: Measured) -> list[ScoreRow]:
             notes.append(f"undefined in {n - int(known.sum())} of {n}")
         mean = float(values[known].mean()) if known.any() else None
         ci = bootstrap_mean(values[known], who) if known.any() else None
-        id_ = f"{metric}|synfacs-regions|to=reference|n={int(known.sum())}"
+        id_ = f"{metric}|synfacs-regions-32|to=reference|n={int(known.sum())}"
         out.append(row(metric, id_, mean, int(known.sum()), up=up, ci=ci, note=", ".join(notes)))
     return out

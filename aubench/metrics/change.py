@@ -41,57 +41,75 @@ def regions() -> Mask:
         raise AubenchError(f"{REGIONS} holds no regions of AUs", "install aubench again") from error
 
 
-def commanded_regions(labels: npt.NDArray[np.uint8], size: int) -> Mask:
-    """Return where the commanded AUs act, bool [N, size, size], for labels uint8 [N, 12]."""
-    areas = regions()
-    union = np.einsum("nk,kij->nij", labels.astype(np.int64), areas.astype(np.int64)) > 0
-    at = (np.arange(size) * areas.shape[1]) // size
-    return np.asarray(union[:, at][:, :, at])
+def commanded_regions(labels: npt.NDArray[np.uint8]) -> Mask:
+    """Return where the commanded AUs act, bool [N, G, G], for labels uint8 [N, 12]."""
+    return np.asarray(np.tensordot(labels.astype(np.int64), regions().astype(np.int64), 1) > 0)
 
 
-def outside_change(made: Images, reference: Images, inside: Mask) -> Vector:
-    """Return the mean absolute difference outside the regions, grey levels 0..255, [N].
+def cell_change(made: Images, reference: Images) -> Vector:
+    """Return the absolute difference of cell means, mean over colours, 0..255, [N, G, G].
+
+    The mean over a cell takes out sensor noise, which is change of no one's making.
+
+    Args:
+        made: uint8 [N, H, W, 3], H and W at least G.
+        reference: of the same shape.
+
+    Raises:
+        ValueError: shapes or types differ, or the images are smaller than the grid.
+    """
+    if made.shape != reference.shape or made.dtype != np.uint8 or reference.dtype != np.uint8:
+        raise ValueError(f"want two uint8 [N, H, W, 3], got {made.shape} and {reference.shape}")
+    gap, count = made.astype(np.int16) - reference, regions().shape[1]
+    if min(gap.shape[1:3]) < count:
+        raise ValueError(f"want at least {count} px, got {made.shape[1:3]}")
+    sums: npt.NDArray[np.int64] = gap
+    sizes = []
+    for axis in (1, 2):
+        edges = np.arange(count) * made.shape[axis] // count
+        sums = np.add.reduceat(sums, edges, axis, dtype=np.int64)
+        sizes.append(np.diff(np.append(edges, made.shape[axis])))
+    means = sums / (sizes[0][:, None, None] * sizes[1][None, :, None])
+    return np.asarray(np.abs(means).mean(3), np.float64)
+
+
+def outside_change(change: Vector, inside: Mask) -> Vector:
+    """Return the mean change of the cells outside the regions, grey levels 0..255, [N].
 
     NaN where the regions fill the image.
 
     Args:
-        made: uint8 [N, H, W, 3].
-        reference: uint8 [N, H, W, 3].
-        inside: bool [N, H, W].
+        change: [N, G, G] of ``cell_change``.
+        inside: bool [N, G, G] of ``commanded_regions``.
 
     Raises:
-        ValueError: shapes or types differ.
+        ValueError: shapes differ.
     """
-    gap, outside = _gap(made, reference, inside), ~inside
-    return _ratio((gap * outside).sum((1, 2)), outside.sum((1, 2)))
+    _check(change, inside)
+    return _ratio((change * ~inside).sum((1, 2)), (~inside).sum((1, 2)))
 
 
-def locality(made: Images, reference: Images, inside: Mask) -> Vector:
+def locality(change: Vector, inside: Mask) -> Vector:
     """Return the share of all change that lies inside the regions, 0..1, [N].
 
     NaN where the image equals its reference: there is no change to be placed.
 
     Args:
-        made: uint8 [N, H, W, 3].
-        reference: uint8 [N, H, W, 3].
-        inside: bool [N, H, W].
+        change: [N, G, G] of ``cell_change``.
+        inside: bool [N, G, G] of ``commanded_regions``.
 
     Raises:
-        ValueError: shapes or types differ.
+        ValueError: shapes differ.
     """
-    gap = _gap(made, reference, inside)
-    return _ratio((gap * inside).sum((1, 2)), gap.sum((1, 2)))
+    _check(change, inside)
+    return _ratio((change * inside).sum((1, 2)), change.sum((1, 2)))
 
 
-def _gap(made: Images, reference: Images, inside: Mask) -> Vector:
-    if made.shape != reference.shape or made.dtype != np.uint8 or reference.dtype != np.uint8:
-        raise ValueError(f"want two uint8 [N, H, W, 3], got {made.shape} and {reference.shape}")
-    if inside.shape != made.shape[:3]:
-        raise ValueError(f"regions {inside.shape} for images {made.shape}")
-    # Integers are exact, and three times quicker than floats.
-    return np.asarray(np.abs(made.astype(np.int16) - reference).mean(3), np.float64)
+def _check(change: Vector, inside: Mask) -> None:
+    if change.shape != inside.shape or change.ndim != 3:
+        raise ValueError(f"regions {inside.shape} for change {change.shape}")
 
 
-def _ratio(top: Vector, bottom: Vector) -> Vector:
+def _ratio(top: Vector, bottom: npt.NDArray[np.generic]) -> Vector:
     out = np.full(len(top), np.nan)
-    return np.asarray(np.divide(top, bottom, out=out, where=bottom > 0))
+    return np.asarray(np.divide(top, bottom, out=out, where=np.asarray(bottom, float) > 0))

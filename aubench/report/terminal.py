@@ -18,6 +18,9 @@ TITLES = {
     "off_target": "off-target AUs", "precision": "precision", "recall": "recall",
     "density": "density", "coverage": "coverage", "rms": "RMS, grey levels", "psnr": "PSNR, dB",
     "ssim": "SSIM", "au_ap": "AU average precision", "leakage": "leakage beyond targets",
+    "outside_change": "change outside, grey levels", "locality": "change inside, share",
+    "identity": "identity cosine", "verification": "verification at FAR 1 %",
+    "memorised": "memorised", "memory_ratio": "memory ratio", "authenticity": "authenticity",
 }  # fmt: skip
 HEADLINE = ("fid", "kid", "is", "lpips", "aaad", "aaad_second", "au_f1")
 SCALE = {"kid": 1e3, "kid_subset": 1e3}
