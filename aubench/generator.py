@@ -118,6 +118,14 @@ class SampleFailure(Exception):
         self.reason = reason
 
 
+class Unsupported(SampleFailure):
+    """Raised for a sample that a generator was not made for, such as an AU that it lacks.
+
+    The sample is left out of this model's scores, and record and tables say how many were. Raise
+    it for what the request asks alone; a sample that came out badly is a failure.
+    """
+
+
 class Generator(ABC):
     """Base class of every generator; subclass it and register it by entry point.
 
@@ -239,12 +247,14 @@ class AblationRow:
         table: of the paper, such as ``Table 3``.
         title: what its line says.
         inputs: subset of ``{"text", "au", "reference"}``.
+        metrics_in_training: as in `GeneratorInfo`.
     """
 
     name: str
     table: str
     title: str
     inputs: frozenset[str]
+    metrics_in_training: tuple[str, ...] = ()
 
 
 @runtime_checkable

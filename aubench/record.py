@@ -59,11 +59,15 @@ class ScoreRow(_Model):
 
 
 class Counts(_Model):
-    """Samples asked for, generated and failed; a failure is scored as one, never dropped."""
+    """Samples asked for, generated and failed; a failure is scored as one, never dropped.
+
+    ``unsupported`` samples ask for what the model is not made for; its scores leave them out.
+    """
 
     asked: int
     generated: int
     failed: int
+    unsupported: int = 0
     limited: bool
 
 

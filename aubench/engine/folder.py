@@ -53,12 +53,14 @@ def read_png(path: Path) -> Image:
 class RunFolder:
     """Paths of one run and the ledger of what is finished.
 
-    ``digests`` maps sample ids to pixel digests, ``failures`` to the reason of a failure.
+    ``digests`` maps sample ids to pixel digests, ``failures`` to the reason of a failure,
+    ``unsupported`` to why the generator is not made for the sample.
     """
 
     path: Path
     digests: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    unsupported: dict[str, str] = field(default_factory=dict)
 
     @property
     def record(self) -> Path:
@@ -119,6 +121,8 @@ class RunFolder:
                 continue  # cut short by a kill; that sample is made again
             if "failed" in row:
                 self.failures[row["id"]] = row["failed"]
+            elif "unsupported" in row:
+                self.unsupported[row["id"]] = row["unsupported"]
             elif "sha256" in row:
                 self.digests[row["id"]] = row["sha256"]
                 self.failures.pop(row["id"], None)
@@ -150,6 +154,11 @@ class RunFolder:
         """Enter a sample that the generator could not make."""
         self._append([{"id": sample_id, "failed": reason}])
         self.failures[sample_id] = reason
+
+    def leave_out(self, sample_id: str, reason: str) -> None:
+        """Enter a sample that the generator is not made for."""
+        self._append([{"id": sample_id, "unsupported": reason}])
+        self.unsupported[sample_id] = reason
 
     def intact(self, sample_id: str) -> bool:
         """Whether the image of a sample is there, decodes, and has the digest of the ledger."""

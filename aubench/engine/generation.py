@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aubench.engine.folder import RunFolder, pixel_digest
 from aubench.errors import AubenchError
-from aubench.generator import SampleFailure
+from aubench.generator import SampleFailure, Unsupported
 from aubench.progress import bar
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def generate(
     """Make every image that is not yet finished, entering each batch in the ledger."""
     ids = [str(name) for name in samples.frame["sample_id"]]
     todo = [i for i, name in enumerate(ids) if not folder.intact(name)]
-    todo = [i for i in todo if ids[i] not in folder.failures]
+    todo = [i for i in todo if ids[i] not in folder.failures | folder.unsupported]
     with bar(len(ids), "generate", "img", initial=len(ids) - len(todo)) as progress:
         for rows in _batches(todo, batch_size):
             _one_batch(folder, requests(samples, images, generator, rows, size), generator, size)
@@ -134,7 +134,8 @@ def _one_batch(folder: RunFolder, batch: list[Request], generator: Generator, si
                     f"model '{generator.info.name}' failed a sample it was not asked for: "
                     f"{failure.sample_id}"
                 ) from failure
-            folder.fail(failure.sample_id, failure.reason)
+            enter = folder.leave_out if isinstance(failure, Unsupported) else folder.fail
+            enter(failure.sample_id, failure.reason)
             batch = left
             continue
         folder.add([request.sample_id for request in batch], made)
@@ -158,7 +159,7 @@ def check_determinism(
     ids = [str(name) for name in samples.frame["sample_id"]]
     step = max(1, len(ids) // count)
     for row in range(0, len(ids), step)[:count]:
-        if ids[row] in folder.failures:
+        if ids[row] in folder.failures | folder.unsupported:
             continue
         again = call(generator, requests(samples, images, generator, [row], size), size)
         if pixel_digest(again[0]) != folder.digests[ids[row]]:

@@ -204,6 +204,7 @@ def execute(config: RunConfig) -> Record:
         check_determinism(folder, samples, images, generator, size=size)
     weights_sha256 = generator.weights_sha256
     del generator  # its memory is not needed while measuring
+    samples, unsupported = _supported(samples, folder, info.name)
     samples.frame.to_parquet(folder.path / "samples.parquet")
     scored = score(folder, samples, images, protocol, info, config.metrics, size, config.device)
     record = _record(
@@ -217,9 +218,29 @@ def execute(config: RunConfig) -> Record:
         size,
         weights_sha256,
         {**watch.seconds, **scored.seconds},
+        unsupported,
     )
     record.write(folder.record)
     return record
+
+
+def _supported(samples: SampleSet, folder: RunFolder, name: str) -> tuple[SampleSet, int]:
+    """Return the samples that the generator is made for, and how many others there are.
+
+    Raises:
+        AubenchError: fewer than two are left.
+    """
+    kept = [str(i) not in folder.unsupported for i in samples.frame["sample_id"]]
+    count = kept.count(False)
+    if len(kept) - count < 2:
+        reason = next(iter(folder.unsupported.values()), "")
+        raise AubenchError(
+            f"model '{name}' supports {len(kept) - count} of {len(kept)} samples: {reason}",
+            "choose another protocol, or more samples",
+        )
+    if not count:
+        return samples, 0
+    return replace(samples, frame=samples.frame[kept].reset_index(drop=True)), count
 
 
 def _state_weights(folder: RunFolder, generator: Generator) -> None:
@@ -273,6 +294,7 @@ def _record(
     size: int,
     weights_sha256: str | None,
     seconds: dict[str, float],
+    unsupported: int,
 ) -> Record:
     import platform
 
@@ -291,9 +313,10 @@ def _record(
         ),
         model=_model_info(config.model, info, weights_sha256),
         counts=Counts(
-            asked=len(ids),
+            asked=len(ids) + unsupported,
             generated=len(ids) - failed,
             failed=failed,
+            unsupported=unsupported,
             limited=config.limit is not None,
         ),
         scores=scored.rows,

@@ -205,6 +205,11 @@ def dagger(record: Record) -> tuple[str, ...]:
     if record.model.metrics_in_training:
         seen = ", ".join(record.model.metrics_in_training)
         notes.append(f"Trained with {seen}, which also scores it.")
+    if record.counts.unsupported:
+        notes.append(
+            f"{record.counts.unsupported} of {record.counts.asked} samples ask for what the model "
+            "is not made for and are left out."
+        )
     if record.counts.failed:
         notes.append(f"{record.counts.failed} of {record.counts.asked} samples failed.")
     return tuple(notes)

@@ -59,6 +59,8 @@ def _heading(record: Record) -> str:
         f"{record.model.name} on {protocol.dataset}/{protocol.name} {protocol.version}, "
         f"N = {counts.generated} of {counts.asked}, {counts.failed} failed, {protocol.size} px"
     )
+    if counts.unsupported:
+        text += f", {counts.unsupported} unsupported and left out"
     return text + (", LIMITED RUN" if counts.limited else "")
 
 

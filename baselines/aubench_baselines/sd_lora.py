@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,7 @@ import numpy.typing as npt
 from aubench.errors import AubenchError, suggest
 from aubench.files import sha256_bytes, sha256_file
 from aubench.generator import Generator, GeneratorInfo, Request, Training, WeightSource
-
-if TYPE_CHECKING:
-    import torch
+from aubench_baselines.sd_sampling import filled, fitted, noise, pixels, prepare
 
 SHIPPED = Path(__file__).with_name("weights") / "sd15-lora-nano.safetensors"
 
@@ -155,7 +153,7 @@ class SD15Lora(Generator):
         for key in ("steps", "guidance", "batch"):
             sampling[key] = getattr(given, key) or sampling[key]
         way = check_way(given.long_text or str(card.get("long text", "chunk")))
-        _prepare(pipe, device)
+        prepare(pipe, device)
         digest = sha256_bytes(f"{sha256_file(path)} {base}".encode())
         made = cls(pipe, sampling, way, digest)
         if weights.path is not None:
@@ -173,16 +171,14 @@ class SD15Lora(Generator):
         Texts of one number of pieces are denoised together, in padded batches of one size, since
         the last bits of a matrix product may depend on its shape.
         """
-        size = int(self.sampling["batch"])
         groups: dict[int, list[int]] = {}
         for i, request in enumerate(batch):
             groups.setdefault(len(self._pieces(request.text)), []).append(i)
         made: list[Any] = [None] * len(batch)
         for rows in groups.values():
-            for k in range(0, len(rows), size):
-                part = rows[k : k + size]
-                padded = [batch[i] for i in part] + [batch[part[-1]]] * (size - len(part))
-                for i, image in zip(part, self._sample(padded), strict=False):
+            for part, padded in filled(rows, int(self.sampling["batch"])):
+                images = self._sample([batch[i] for i in padded])
+                for i, image in zip(part, images, strict=False):
                     made[i] = fitted(image, batch[i].size)
         return np.stack(made)
 
@@ -206,46 +202,12 @@ class SD15Lora(Generator):
             out = pipe(
                 prompt_embeds=states,
                 negative_prompt_embeds=empty.expand_as(states),
-                latents=self._noise([request.seed for request in batch]),
+                latents=noise(pipe.unet, [request.seed for request in batch]),
                 num_inference_steps=int(self.sampling["steps"]),
                 guidance_scale=float(self.sampling["guidance"]),
                 output_type="pt",
             ).images
-        pixels = (out.float() * 255).round().clamp(0, 255).to(torch.uint8)
-        return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy())
-
-    def _noise(self, seeds: list[int]) -> torch.Tensor:
-        import torch
-
-        unet = self.pipe.unet
-        side, channels = unet.config.sample_size, unet.config.in_channels
-        drawn = [
-            torch.randn(channels, side, side, generator=torch.Generator().manual_seed(seed))
-            for seed in seeds
-        ]
-        return torch.stack(drawn).to(unet.device, unet.dtype)
-
-
-def fitted(image: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
-    """Return uint8 [size, size, 3]; a larger image is scaled down (bicubic, antialiased)."""
-    from PIL import Image
-
-    if image.shape[0] == size:
-        return image
-    scaled = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(scaled, dtype=np.uint8)
-
-
-def _prepare(pipe: Any, device: str) -> None:
-    from diffusers import DPMSolverMultistepScheduler
-
-    pipe.scheduler = DPMSolverMultistepScheduler.from_config(
-        pipe.scheduler.config, algorithm_type="dpmsolver++", solver_order=2
-    )
-    pipe.set_progress_bar_config(disable=True)
-    pipe.to(device)
-    for part in (pipe.unet, pipe.vae, pipe.text_encoder):
-        part.eval().requires_grad_(False)
+        return pixels(out)
 
 
 def _check_card(card: dict[str, Any], path: Path, base: str, *, named: bool) -> None:
