@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "weights": ("aubench.cli.weights:weights", "List, fetch, verify or add external weights."),
     "text-au": ("aubench.cli.text_au:text_au", "Print the AUs that a text speaks of."),
     "train": ("aubench.cli.train:train", "Train a generator."),
+    "ablate": ("aubench.cli.ablate:ablate", "Train and score a generator with parts left out."),
     "train-text-au": (
         "aubench.cli.train_text_au:train_text_au",
         "Train the classifier of AUs from text.",

@@ -50,13 +50,18 @@ def train(
     if stage is not None and stage not in cls.stages:
         known = ", ".join(map(str, cls.stages)) or "none; leave --stage out"
         raise AubenchError(f"{model} has no stage {stage}", f"its stages: {known}")
-    options = dict(_setting(word) for word in settings)
+    options = dict(parse_setting(word) for word in settings)
     place = out or Path("trainings") / f"{model}-{name}"
     weights = cls.fit(Training(name, data, place, stage, steps, seed, device, options))
     click.echo(f"weights {weights}")
 
 
-def _setting(word: str) -> tuple[str, str]:
+def parse_setting(word: str) -> tuple[str, str]:
+    """Return name and value of ``NAME=VALUE``.
+
+    Raises:
+        AubenchError: it is not of that form.
+    """
     from aubench.errors import AubenchError
 
     key, sign, value = word.partition("=")

@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from aubench.errors import AubenchError
-from aubench.generator import Generator, GeneratorInfo, Request, WeightSource
+from aubench.errors import AubenchError, suggest
+from aubench.generator import (
+    AblationRow,
+    Generator,
+    GeneratorInfo,
+    Request,
+    SampleFailure,
+    Training,
+    WeightSource,
+)
+from vqauface.ablation import ROWS, fit_row
 
 if TYPE_CHECKING:
-    from aubench.textau.classifier import TextAU
+    from torch import Tensor
+
+    from vqauface.conditions import Condition
+    from vqauface.encoders import Encoders
     from vqauface.presets import Preset
     from vqauface.rqvae import RQVAE
-    from vqauface.transformer import MaskedTransformer
+    from vqauface.sampling import Model
 
 
 MICRO_BATCH = 16
+SOURCES = ("text_source", "face_file", "clip_file")
+"""Options that say where frozen encoders come from."""
+
+DRAWS = {"steps": int, "temperature": float, "guidance": float}
+"""Options of sampling."""
 
 
 class VQAUFace(Generator):
@@ -35,42 +54,70 @@ class VQAUFace(Generator):
         citation="AU Codes, Language, and Synthesis (VQ-AUFace)",
         summary="residual VQGAN and masked transformer",
     )
+    presets: ClassVar[tuple[str, ...]] = ("nano", "mid", "paper", "tiny", "tiny-flat")
+    stages: ClassVar[tuple[int, ...]] = (1, 2, 3)
+    rows: ClassVar[tuple[AblationRow, ...]] = ROWS
 
     def __init__(
-        self,
-        codec: RQVAE,
-        transformer: MaskedTransformer,
-        shape: Preset,
-        text: TextAU,
-        digest: str,
-    ) -> None:
+        self, codec: RQVAE, transformer: Model, shape: Preset, encoders: Encoders, digest: str,
+        device: str = "cpu", dtype: str = "float32",
+    ) -> None:  # fmt: skip
         self.codec, self.transformer, self.shape = codec, transformer, shape
-        self.text, self.digest = text, digest
+        self.encoders, self.digest, self.device, self.dtype = encoders, digest, device, dtype
+        self.books = codec.books()
+        if shape.input == "labels":
+            # The instance's own: a request then holds labels and no text.
+            self.info = replace(self.info, inputs=frozenset({"au", "reference"}))  # type: ignore[misc]
+
+    @classmethod
+    def fit(cls, training: Training) -> Path:
+        """Train, or resume; see `aubench.generator.Trainable`."""
+        from vqauface.fit import fit
+
+        return fit(training)
+
+    @classmethod
+    def fit_row(cls, row: AblationRow, training: Training) -> Path:
+        """Train one row of the ablations; see `aubench.generator.Ablatable`."""
+        return fit_row(row, training)
 
     @classmethod
     def load(cls, weights: WeightSource, *, device: str, dtype: str, **options: Any) -> Self:
         """Load the shipped nano model or the weights given.
 
+        Args:
+            weights: what ``aubench train vqauface`` wrote, or None.
+            device: torch device.
+            dtype: ``float32``, or ``bfloat16`` or ``float16`` for the transformer.
+            options: ``steps``, ``temperature``, ``guidance`` of sampling; ``text_source``,
+                ``face_file``, ``clip_file`` of frozen encoders.
+
         Raises:
-            AubenchError: weights are missing or not these, an option is unknown, or the device
-                is not the CPU.
+            AubenchError: weights or an encoder are missing or not these, or an option is unknown.
         """
-        from aubench.textau import load_text_au
+        from vqauface.encoders import load_encoders
         from vqauface.weights import load
 
-        if options:
-            raise AubenchError(f"vqauface has no option '{next(iter(options))}'")
-        if device != "cpu":
-            raise AubenchError(f"vqauface nano runs on the CPU, not {device}", "use --device cpu")
+        for name in options:
+            if name not in (*SOURCES, *DRAWS):
+                known = [*DRAWS, *SOURCES]
+                raise AubenchError(
+                    f"vqauface has no option '{name}'{suggest(name, known)}", ", ".join(known)
+                )
         codec, transformer, shape, card, digest = load(weights.path)
-        text = load_text_au()
-        if card["text encoder"] != text.id:
+        given = {name: DRAWS[name](options[name]) for name in DRAWS if name in options}
+        text, face, clip = (options.get(name) for name in SOURCES)
+        encoders = load_encoders(shape, device, text=text, face=face, clip=clip)
+        if encoders.text is not None and card["text encoder"] != encoders.text.id:
             raise AubenchError(
                 f"these weights were trained with text encoder {card['text encoder']}, "
-                f"here is {text.id}",
+                f"here is {encoders.text.id}",
                 "train stage II again",
             )
-        return cls(codec, transformer, shape, text, digest)
+        return cls(
+            codec.to(device), transformer.to(device), replace(shape, **given), encoders, digest,
+            device, dtype,
+        )  # fmt: skip
 
     @property
     def weights_sha256(self) -> str | None:
@@ -78,11 +125,17 @@ class VQAUFace(Generator):
         return self.digest
 
     def generate(self, batch: Sequence[Request]) -> npt.NDArray[np.uint8]:
-        """Return uint8 [B, 128, 128, 3]; each image depends on its request alone.
+        """Return uint8 [B, S, S, 3]; each image depends on its request alone.
 
         Work is done in padded batches of one size, since the last bits of a matrix product may
         depend on its shape.
+
+        Raises:
+            SampleFailure: a text is longer than the encoder takes, or a reference shows no face.
+            AubenchError: a reference is missing or of another size.
         """
+        for request in batch:
+            self._check(request)
         parts = []
         for i in range(0, len(batch), MICRO_BATCH):
             part = list(batch[i : i + MICRO_BATCH])
@@ -90,38 +143,97 @@ class VQAUFace(Generator):
             parts.append(self._generate(part + part[-1:] * short)[: len(part)])
         return np.concatenate(parts)
 
+    def _check(self, request: Request) -> None:
+        size, reference = self.shape.size, request.reference
+        if reference is None:
+            raise AubenchError(
+                f"sample {request.sample_id} has no reference face", "vqauface needs one"
+            )
+        if reference.shape != (size, size, 3):
+            raise AubenchError(
+                f"the reference of sample {request.sample_id} has shape {reference.shape}, the "
+                f"model takes {size} x {size} pixels",
+                "`aubench data align FOLDER --out FACES` crops and resizes faces",
+            )
+        if not shows_something(reference):
+            raise SampleFailure(
+                request.sample_id, "the reference shows no face; give a photograph of one"
+            )
+        if self.encoders.text is not None:
+            try:
+                self.encoders.text.check(request.text)
+            except AubenchError as error:
+                raise SampleFailure(request.sample_id, str(error)) from error
+
     def _generate(self, batch: Sequence[Request]) -> npt.NDArray[np.uint8]:
         import torch
 
+        from vqauface.loop import to_pixels
         from vqauface.rqvae import embed
-        from vqauface.sampling import decode
-        from vqauface.train import to_float
+        from vqauface.sampling import Sampling, decode
 
-        references = [request.reference for request in batch]
-        image = to_float(np.stack([r for r in references if r is not None]))
+        how = Sampling(self.shape.steps, self.shape.temperature, self.shape.guidance)
+        kind = getattr(torch, self.dtype)
         with torch.inference_mode():
-            books = self.codec.books()
-            reference = self.codec.codes(image)
-            before = embed(books, reference).sum(2)
-            au = self._au_tokens([request.text for request in batch])
-            appearance, grid = self.transformer.context(image, before)
-            codes = decode(
-                self.transformer, books, au, appearance, grid, reference,
-                [request.seed for request in batch],
-                steps=self.shape.steps,
-                temperature=self.shape.temperature,
-                guidance=self.shape.guidance,
-            )  # fmt: skip
-            made = self.codec.decode(embed(books, codes).sum(2))
-        pixels = ((made + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).numpy())
+            condition = self._condition(batch)
+            with torch.autocast(self.device, kind, enabled=kind != torch.float32):
+                codes = decode(
+                    self.transformer, self.books, condition, [r.seed for r in batch], how
+                )
+            return to_pixels(self.codec.decode(embed(self.books, codes).sum(2)))
 
-    def _au_tokens(self, texts: list[str]) -> Any:
-        """Encode each text alone: padding to the longest of a batch would change the last bits."""
+    def _condition(self, batch: Sequence[Request]) -> Condition:
+        """Return reference, features and behaviour of a batch, on the device."""
         import torch
 
-        tokens = []
+        from vqauface.conditions import Condition
+        from vqauface.data import to_float
+        from vqauface.transformer import MaskedTransformer
+
+        references = [request.reference for request in batch]
+        image = to_float(np.stack([r for r in references if r is not None])).to(self.device)
+        codes = self.codec.codes(image)
+        appearance, structure = self.encoders.features(image)
+        known = Condition(image, codes, appearance=appearance, structure=structure)
+        if self.shape.input == "labels":
+            labels = torch.from_numpy(np.stack([self._labels(r) for r in batch]))
+            return replace(known, labels=labels.to(self.device))
+        texts = [request.text for request in batch]
+        if isinstance(self.transformer, MaskedTransformer):
+            return replace(known, au=torch.cat([self._au_tokens(known, text) for text in texts]))
+        hidden, words = self._states(texts)
+        return replace(known, hidden=hidden, words=words)
+
+    def _au_tokens(self, known: Condition, text: str) -> Tensor:
+        """Return AU tokens of one text alone: padding would change the last bits."""
+        assert self.encoders.text is not None
+        hidden, words = self.encoders.text([text])
+        tokens: Tensor = self.transformer.au_tokens(replace(known, hidden=hidden, words=words))  # type: ignore[union-attr]
+        return tokens
+
+    @staticmethod
+    def _labels(request: Request) -> npt.NDArray[np.float32]:
+        if request.aus is None:
+            raise AubenchError(f"sample {request.sample_id} has no AU labels", "give them")
+        return np.asarray(request.aus, np.float32)
+
+    def _states(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Encode each text alone, and pad to a fixed length: company must not change a text."""
+        import torch
+        import torch.nn.functional as F
+
+        assert self.encoders.text is not None
+        hidden, words = [], []
         for text in texts:
-            hidden, mask = self.text.encode([text])
-            tokens.append(self.transformer.au(torch.from_numpy(hidden), torch.from_numpy(mask)))
-        return torch.cat(tokens)
+            states, mask = self.encoders.text([text])
+            short = self.shape.length - states.shape[1]
+            hidden.append(F.pad(states, (0, 0, 0, short)))
+            words.append(F.pad(mask, (0, short)))
+        return torch.cat(hidden), torch.cat(words)
+
+
+def shows_something(image: npt.NDArray[np.uint8]) -> bool:
+    """Return whether an image has any contrast where its face would be: no blank or black frame."""
+    side = image.shape[0]
+    middle = image[side // 5 : -side // 5, side // 5 : -side // 5].astype(np.float32).mean(-1)
+    return bool(middle.std() >= 4.0)

@@ -10,21 +10,43 @@ from vector_quantize_pytorch import ResidualVQ
 from vqauface.presets import Preset
 
 
+def norm(width: int) -> nn.GroupNorm:
+    """Return a group norm: VQGAN's 32 groups for wide layers, 8 for the nano's."""
+    groups = 32 if width >= 256 and width % 32 == 0 else 8 if width % 8 == 0 else 1
+    return nn.GroupNorm(groups, width)
+
+
 class Block(nn.Module):
     """Group norm, SiLU, 3 x 3 convolution, twice, around a skip."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        groups = 8 if width % 8 == 0 else 1
         self.body = nn.Sequential(
-            nn.GroupNorm(groups, width), nn.SiLU(), nn.Conv2d(width, width, 3, 1, 1),
-            nn.GroupNorm(groups, width), nn.SiLU(), nn.Conv2d(width, width, 3, 1, 1),
+            norm(width), nn.SiLU(), nn.Conv2d(width, width, 3, 1, 1),
+            norm(width), nn.SiLU(), nn.Conv2d(width, width, 3, 1, 1),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the shape of ``x``."""
         y: Tensor = self.body(x)
         return x + y
+
+
+class Attention(nn.Module):
+    """Self-attention over the places of a map, one head, around a skip (VQGAN)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = norm(width)
+        self.qkv = nn.Conv2d(width, 3 * width, 1)
+        self.out = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the shape of ``x``."""
+        q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, -1)
+        y = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+        out: Tensor = self.out(y.transpose(1, 2).reshape(x.shape))
+        return x + out
 
 
 class Up(nn.Module):
@@ -40,36 +62,63 @@ class Up(nn.Module):
         return y
 
 
+def encoder(p: Preset) -> nn.Sequential:
+    """Return the encoder E, [B, 3, S, S] to [B, D, grid, grid]."""
+    folded, width = 3 * p.stem**2, p.widths[0]
+    parts: list[nn.Module] = [nn.PixelUnshuffle(p.stem), nn.Conv2d(folded, width, 3, 1, 1)]
+    for number, wide in enumerate(p.widths):
+        if number:
+            parts.append(nn.Conv2d(width, wide, 4, 2, 1))
+        parts += [Block(wide) for _ in range(p.blocks)]
+        width = wide
+    if p.attend:
+        parts.append(Attention(width))
+    return nn.Sequential(*parts, nn.Conv2d(width, p.code, 1))
+
+
+def decoder(p: Preset) -> nn.Sequential:
+    """Return the decoder G, [B, D, grid, grid] to [B, 3, S, S]; a block more at both ends."""
+    width, last = p.widths[-1], p.widths[0]
+    parts: list[nn.Module] = [nn.Conv2d(p.code, width, 3, 1, 1), Block(width)]
+    if p.attend:
+        parts.append(Attention(width))
+    parts += [Block(width) for _ in range(p.blocks)]
+    for wide in reversed(p.widths[:-1]):
+        parts += [Up(width, wide), *(Block(wide) for _ in range(p.blocks))]
+        width = wide
+    return nn.Sequential(
+        *parts, Block(last), norm(last), nn.SiLU(), nn.Conv2d(last, 3 * p.stem**2, 3, 1, 1),
+        nn.PixelShuffle(p.stem),
+    )  # fmt: skip
+
+
 class RQVAE(nn.Module):
     """Encoder, residual quantiser, decoder.
 
     Images are float [B, 3, S, S] in -1..1; codes int64 [B, N, Q] with N = grid².
     """
 
-    def __init__(self, p: Preset) -> None:
+    def __init__(self, p: Preset, dead: float = 1.0, decay: float = 0.99) -> None:
+        """Build it.
+
+        Args:
+            p: shape.
+            dead: an entry chosen less often than so many times a batch, on average, is
+                replaced by a latent of the batch.
+            decay: of the moving averages that the codebooks are.
+        """
         super().__init__()
-        a, b, c = p.widths
         self.grid = p.grid
-        self.encoder = nn.Sequential(
-            nn.PixelUnshuffle(4), nn.Conv2d(48, a, 3, 1, 1), Block(a),
-            nn.Conv2d(a, b, 4, 2, 1), Block(b),
-            nn.Conv2d(b, c, 4, 2, 1), Block(c), nn.Conv2d(c, p.code, 1),
-        )  # fmt: skip
-        self.decoder = nn.Sequential(
-            nn.Conv2d(p.code, c, 3, 1, 1), Block(c), Block(c),
-            Up(c, b), Block(b),
-            Up(b, a), Block(a), Block(a),
-            nn.GroupNorm(8 if a % 8 == 0 else 1, a), nn.SiLU(), nn.Conv2d(a, 48, 3, 1, 1),
-            nn.PixelShuffle(4),
-        )  # fmt: skip
+        self.encoder = encoder(p)
+        self.decoder = decoder(p)
         # Rearranged outside, and the straight-through gradient is formed outside too: the
         # package multiplies it by the number of levels.
         self.quantiser = ResidualVQ(
             dim=p.code,
             num_quantizers=p.levels,
             codebook_size=p.entries,
-            decay=0.99,
-            threshold_ema_dead_code=1,
+            decay=decay,
+            threshold_ema_dead_code=dead,
             kmeans_init=True,
             rotation_trick=False,
         )
@@ -103,6 +152,12 @@ class RQVAE(nn.Module):
         out: Tensor = self.decoder(grid)
         return out
 
+    def last_layer(self) -> Tensor:
+        """Return the weights of the decoder's last convolution, for the adaptive GAN weight."""
+        weight = self.decoder[-2].weight
+        assert isinstance(weight, Tensor)
+        return weight
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return reconstruction, codes and commitment loss."""
         z, codes, commitment = self.quantise(self.encode(x))
@@ -115,7 +170,7 @@ def embed(books: Tensor, codes: Tensor) -> Tensor:
 
 
 class Critic(nn.Module):
-    """Patch discriminator of stage I (equations 3 and 4), hinge loss."""
+    """Patch discriminator D of stage I (equations 3 and 4)."""
 
     def __init__(self, width: int = 48) -> None:
         super().__init__()

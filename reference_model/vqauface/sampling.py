@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from vqauface.conditions import Condition
+from vqauface.maskgit import FlatContext, MaskGitTransformer
 from vqauface.rqvae import embed
-from vqauface.transformer import MaskedTransformer
+from vqauface.transformer import GridContext, MaskedTransformer
+
+Model = MaskedTransformer | MaskGitTransformer
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn.
+
+    Attributes:
+        steps: of the schedule.
+        temperature: 0 takes the likeliest entry.
+        guidance: 1 is off; above, what the text adds is exaggerated.
+    """
+
+    steps: int
+    temperature: float
+    guidance: float
 
 
 def uniforms(seeds: Sequence[int], steps: int, places: int, levels: int) -> Tensor:
@@ -38,66 +58,155 @@ def choose(logits: Tensor, u: Tensor, temperature: float) -> tuple[Tensor, Tenso
     return entry, logp.gather(-1, entry[..., None])[..., 0]
 
 
+def doubt(u: Tensor, temperature: float, step: int, steps: int) -> Tensor:
+    """Return the Gumbel noise of the confidence; it fades to nothing at the last step."""
+    noise = -torch.log(-torch.log(u.clamp(1e-6, 1 - 1e-6)))
+    return temperature * (1 - (step + 1) / steps) * noise
+
+
+def least_sure(confidence: Tensor, masked: Tensor, left: int) -> Tensor:
+    """Return which places stay masked, the ``left`` least sure; those filled in never return."""
+    confidence = confidence.masked_fill(~masked, float("inf"))
+    order = confidence.argsort(dim=-1, stable=True)
+    out = torch.zeros_like(masked)
+    if left > 0:
+        out.scatter_(1, order[:, :left], True)
+    return out
+
+
 @torch.inference_mode()
 def decode(
-    model: MaskedTransformer,
-    books: Tensor,
-    au: Tensor,
-    appearance: Tensor,
-    grid: Tensor,
-    reference: Tensor,
-    seeds: Sequence[int],
-    *,
-    steps: int,
-    temperature: float,
-    guidance: float,
+    model: Model, books: Tensor, condition: Condition, seeds: Sequence[int], how: Sampling
 ) -> Tensor:
     """Return codes int64 [B, N, Q].
 
     Args:
-        model: trained transformer.
+        model: trained, of either design.
         books: codebooks [Q, K, D].
-        au: AU tokens [B, 12, H].
-        appearance: [B, 1, H].
-        grid: fused reference tokens [B, N, H].
-        reference: codes of the reference [B, N, Q].
+        condition: reference and behaviour of the batch.
         seeds: one a sample.
-        steps: of the schedule.
-        temperature: 0 takes the likeliest entry.
-        guidance: 1 is off; above, what the text adds is exaggerated.
+        how: options.
     """
-    batch, places = grid.shape[:2]
-    levels, width = len(books), books.shape[-1]
-    u = uniforms(seeds, steps, places, levels)
-    codes = torch.zeros(batch, places, levels, dtype=torch.long)
-    tokens = torch.zeros(batch, places, width)
-    masked = torch.ones(batch, places, dtype=torch.bool)
+    context = model.context(condition, books)
+    if isinstance(model, MaskedTransformer):
+        assert isinstance(context, GridContext)
+        return decode_grid(model, books, context, seeds, how)
+    assert isinstance(context, FlatContext)
+    plain = None
+    if how.guidance != 1:
+        every = torch.ones(len(seeds), dtype=torch.bool, device=books.device)
+        plain = model.context(condition, books, every)
+    return decode_flat(model, context, plain, seeds, how)
+
+
+@torch.inference_mode()
+def decode_grid(
+    model: MaskedTransformer, books: Tensor, context: GridContext, seeds: Sequence[int],
+    how: Sampling,
+) -> Tensor:  # fmt: skip
+    """Return codes int64 [B, N, Q]; positions are filled in, all levels of one at once."""
+    batch, places = context.grid.shape[:2]
+    levels, width, device = len(books), books.shape[-1], books.device
+    u = uniforms(seeds, how.steps, places, levels).to(device)
+    codes = torch.zeros(batch, places, levels, dtype=torch.long, device=device)
+    tokens = torch.zeros(batch, places, width, device=device)
+    masked = torch.ones(batch, places, dtype=torch.bool, device=device)
     null = model.null.expand(batch, -1, -1)
-    for step in range(steps):
-        states = model(tokens, masked, au, appearance, grid)
-        plain = model(tokens, masked, null, appearance, grid) if guidance != 1 else states
-        drawn = torch.zeros_like(codes)
-        coarser = torch.zeros_like(tokens)
-        sure = torch.zeros(batch, places)
-        same = torch.ones(batch, places, dtype=torch.bool)
-        for q in range(levels):
-            before = reference[..., q]
-            logits = model.depth(states, coarser, books, q, before, same)
-            if guidance != 1:
-                base = model.depth(plain, coarser, books, q, before, same)
-                logits = base + guidance * (logits - base)
-            drawn[..., q], logp = choose(logits, u[:, step, :, q], temperature)
-            coarser = coarser + books[q][drawn[..., q]]
-            same = same & (drawn[..., q] == before)
-            sure = sure + logp
+    unguided = replace(context, au=null) if how.guidance != 1 else None
+    for step in range(how.steps):
+        drawn, sure = _levels(model, books, context, unguided, tokens, masked, u[:, step], how)
         codes = torch.where(masked[..., None], drawn, codes)
-        left = kept_masked(step, steps, places)
-        noise = -torch.log(-torch.log(u[:, step, :, levels].clamp(1e-6, 1 - 1e-6)))
-        confidence = sure / levels + temperature * (1 - (step + 1) / steps) * noise
-        confidence = confidence.masked_fill(~masked, float("inf"))
-        order = confidence.argsort(dim=-1, stable=True)
-        masked = torch.zeros_like(masked)
-        if left > 0:
-            masked.scatter_(1, order[:, :left], True)
+        left = kept_masked(step, how.steps, places)
+        confidence = sure / levels + doubt(u[:, step, :, levels], how.temperature, step, how.steps)
+        masked = least_sure(confidence, masked, left)
         tokens = embed(books, codes).sum(2)
     return codes
+
+
+def _levels(
+    model: MaskedTransformer, books: Tensor, context: GridContext, unguided: GridContext | None,
+    tokens: Tensor, masked: Tensor, u: Tensor, how: Sampling,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return drawn codes [B, N, Q] and the sum of their log probabilities [B, N]."""
+    states = model(tokens, masked, context.au, context.appearance, context.grid)
+    plain = states
+    if unguided is not None:
+        plain = model(tokens, masked, unguided.au, context.appearance, context.grid)
+    shape = (*masked.shape, len(books))
+    drawn = torch.zeros(shape, dtype=torch.long, device=tokens.device)
+    coarser = torch.zeros_like(tokens)
+    sure = torch.zeros(masked.shape, device=tokens.device)
+    same = torch.ones_like(masked)
+    for q in range(len(books)):
+        before = context.reference[..., q] if "vae" in model.kinds else None
+        logits = model.depth(states, coarser, books, q, before, same)
+        if unguided is not None:
+            base = model.depth(plain, coarser, books, q, before, same)
+            logits = base + how.guidance * (logits - base)
+        drawn[..., q], logp = choose(logits, u[:, :, q], how.temperature)
+        coarser = coarser + books[q][drawn[..., q]]
+        if before is not None:
+            same = same & (drawn[..., q] == before)
+        sure = sure + logp
+    return drawn, sure
+
+
+@torch.inference_mode()
+def decode_flat(
+    model: MaskGitTransformer, context: FlatContext, plain: FlatContext | None,
+    seeds: Sequence[int], how: Sampling,
+) -> Tensor:  # fmt: skip
+    """Return codes int64 [B, N, Q]; every residual token is filled in by itself.
+
+    Keys and values of the context are computed once. With ``coarse`` no token of a level is filled
+    in while one of a coarser level is open.
+    """
+    places, device = len(model.positions()), context.tokens.device
+    count = places // model.levels
+    u = uniforms(seeds, how.steps, places, 1).to(device)
+    entries = torch.zeros(len(seeds), places, dtype=torch.long, device=device)
+    masked = torch.ones(len(seeds), places, dtype=torch.bool, device=device)
+    told = model.keys(context)
+    untold = model.keys(plain) if plain is not None else None
+    for step in range(how.steps):
+        states = model(entries, masked, told)
+        base = model(entries, masked, untold) if untold is not None else None
+        sure = torch.zeros(masked.shape, device=device)
+        for level in range(model.levels):
+            part = slice(level * count, (level + 1) * count)
+            if not masked[:, part].any():
+                continue
+            logits = model.logits(states[:, part], level)
+            if base is not None:
+                unguided = model.logits(base[:, part], level)
+                logits = unguided + how.guidance * (logits - unguided)
+            drawn, sure[:, part] = choose(logits, u[:, step, part, 0], how.temperature)
+            entries[:, part] = torch.where(masked[:, part], drawn, entries[:, part])
+        confidence = sure + doubt(u[:, step, :, 1], how.temperature, step, how.steps)
+        if model.coarse:
+            confidence = confidence + later(model.levels, count, device)
+        masked = least_sure(confidence, masked, kept_masked(step, how.steps, places))
+    return model.unflatten(entries)
+
+
+def later(levels: int, count: int, device: torch.device) -> Tensor:
+    """Return what puts any token of a level before all of the next, [Q·N]."""
+    rank = torch.arange(levels, 0, -1, device=device, dtype=torch.float32)
+    return (1e4 * rank).repeat_interleave(count)
+
+
+def training_mask(
+    batch: int, places: int, draw: torch.Generator, levels: int = 1, coarse: bool = False
+) -> Tensor:
+    """Return bool [B, places], its share drawn from the cosine schedule, at least one masked.
+
+    With ``coarse`` the finest levels are masked first, as decoding leaves them.
+    """
+    share = torch.cos(torch.rand(batch, 1, generator=draw) * math.pi / 2)
+    order = torch.rand(batch, places, generator=draw)
+    if not coarse:
+        return (order < share) | (order == order.min(1, keepdim=True).values)
+    count = places // levels
+    order = order + torch.arange(levels, 0, -1).repeat_interleave(count)
+    kept = (share * places).ceil().clamp(1, places).long()
+    return order.argsort(1).argsort(1) < kept

@@ -1,68 +1,35 @@
-"""Stage II: tokens of reference and text, AU cross-attention, masked transformer (paper, §4.2)."""
+"""Design ``grid`` of stage II, the nano's: a place is a position, a head predicts its levels."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqauface.conditions import AUS, AUQueries, Condition, FaceEncoder, LabelStates
 from vqauface.presets import Preset
-from vqauface.rqvae import Block, embed
-
-AUS = 12
+from vqauface.rqvae import embed
 
 
-class FaceEncoder(nn.Module):
-    """Appearance token and structure tokens of the reference face.
+@dataclass(frozen=True)
+class GridContext:
+    """What does not change while tokens are filled in.
 
-    At nano scale one small network stands for the paper's face-recognition and CLIP encoders;
-    the third kind, VAE tokens, comes from the residual VQGAN.
+    Attributes:
+        au: AU tokens [B, 12, H].
+        appearance: [B, 1, H], None where left out.
+        grid: fused reference tokens [B, N, H].
+        reference: codes of the reference [B, N, Q].
+        logits: of the AUs by the probe [B, 12].
     """
 
-    def __init__(self, p: Preset) -> None:
-        super().__init__()
-        stride = p.size // p.grid
-        width = 96 if p.hidden > 96 else p.hidden
-        self.stem = nn.Sequential(
-            nn.PixelUnshuffle(4), nn.Conv2d(48, width, stride // 4, stride // 4), Block(width)
-        )
-        self.structure = nn.Conv2d(width, p.hidden, 1)
-        self.appearance = nn.Linear(width, p.hidden)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return appearance [B, 1, H] and structure [B, N, H] of images [B, 3, S, S]."""
-        y = self.stem(x)
-        structure = self.structure(y).flatten(2).transpose(1, 2)
-        return self.appearance(y.mean((2, 3)))[:, None], structure
-
-
-class AUCrossAttention(nn.Module):
-    """Twelve learned queries read the text and become AU tokens."""
-
-    def __init__(self, p: Preset) -> None:
-        super().__init__()
-        self.query = nn.Parameter(torch.randn(AUS, p.hidden) * 0.02)
-        self.text = nn.Linear(p.text, p.hidden)
-        self.attention = nn.MultiheadAttention(p.hidden, p.heads, batch_first=True)
-        self.norm = nn.LayerNorm(p.hidden)
-        self.mlp = nn.Sequential(
-            nn.Linear(p.hidden, 2 * p.hidden), nn.GELU(), nn.Linear(2 * p.hidden, p.hidden)
-        )
-        self.probe = nn.Linear(p.hidden, 1)
-
-    def forward(self, text: Tensor, mask: Tensor) -> Tensor:
-        """Return AU tokens [B, 12, H] from text states [B, L, C]; mask is true on real tokens."""
-        words = self.text(text)
-        query = self.query.expand(len(text), -1, -1)
-        read, _ = self.attention(query, words, words, key_padding_mask=~mask, need_weights=False)
-        tokens = self.norm(query + read)
-        out: Tensor = tokens + self.mlp(tokens)
-        return out
-
-    def presence(self, tokens: Tensor) -> Tensor:
-        """Return AU logits [B, 12]; an auxiliary target that aligns the tokens with the AUs."""
-        out: Tensor = self.probe(tokens)[..., 0]
-        return out
+    au: Tensor
+    appearance: Tensor | None
+    grid: Tensor
+    reference: Tensor
+    logits: Tensor
 
 
 class DepthHead(nn.Module):
@@ -87,7 +54,13 @@ class DepthHead(nn.Module):
         nn.init.constant_(self.copy.bias, 2.0)
 
     def forward(
-        self, h: Tensor, coarser: Tensor, books: Tensor, level: int, before: Tensor, same: Tensor
+        self,
+        h: Tensor,
+        coarser: Tensor,
+        books: Tensor,
+        level: int,
+        before: Tensor | None,
+        same: Tensor,
     ) -> Tensor:
         """Return logits [..., K] of one level.
 
@@ -96,13 +69,15 @@ class DepthHead(nn.Module):
             coarser: sum of the code vectors chosen so far [..., D].
             books: codebooks [Q, K, D].
             level: 0 is the coarsest.
-            before: the reference's entry of this level int64 [...].
+            before: the reference's entry of this level int64 [...]; None without VAE tokens.
             same: whether all coarser entries are the reference's, bool [...].
         """
         v = self.mlp(h + self.level[level] + self.chosen(coarser))
         # Nearness to the entries, as the quantiser itself decides.
         book = F.normalize(books[level], dim=-1)
         logits: Tensor = (self.scale[level] * (v @ book.T) + self.bias[level]).float()
+        if before is None:
+            return logits
         bonus = self.copy(h)[..., level].float() * same
         return logits.scatter_add(-1, before[..., None], bonus[..., None])
 
@@ -113,8 +88,11 @@ class MaskedTransformer(nn.Module):
     def __init__(self, p: Preset) -> None:
         super().__init__()
         n = p.grid**2
+        self.kinds = frozenset(k for k in ("appearance", "structure", "vae") if p.has(k))
         self.face = FaceEncoder(p)
-        self.au = AUCrossAttention(p)
+        self.au = AUQueries(p)
+        if p.input == "labels":
+            self.labels = LabelStates(p)
         self.null = nn.Parameter(torch.randn(AUS, p.hidden) * 0.02)
         self.mask = nn.Parameter(torch.randn(p.hidden) * 0.02)
         self.place = nn.Parameter(torch.randn(n, p.hidden) * 0.02)
@@ -129,19 +107,49 @@ class MaskedTransformer(nn.Module):
         self.blocks = nn.TransformerEncoder(layer, p.layers, enable_nested_tensor=False)
         self.depth = DepthHead(p)
 
-    def context(self, image: Tensor, quantised: Tensor) -> tuple[Tensor, Tensor]:
-        """Return appearance [B, 1, H] and the fused tokens of the grid [B, N, H] of a reference.
+    def places(self, p: Preset) -> int:
+        """Return how many places of the sequence are masked and filled in."""
+        return p.grid**2
 
-        Args:
-            image: reference [B, 3, S, S] in -1..1.
-            quantised: its code vectors summed over levels [B, N, D].
-        """
-        appearance, structure = self.face(image)
-        grid = self.fusion[1] * structure + self.fusion[2] * self.vae(quantised) + self.place
-        return self.fusion[0] * appearance, grid
+    def reference_tokens(self, c: Condition, books: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Return appearance [B, 1, H] and the fused tokens of the grid [B, N, H] of a reference."""
+        appearance, structure = self.face(c.image, c.appearance, c.structure)
+        vae = None
+        if "vae" in self.kinds:
+            vae = self.vae(embed(books, c.codes).sum(2))
+        if structure is not None and vae is not None:
+            at = self.face.places(structure)
+            grid = self.fusion[1] * at + self.fusion[2] * vae + self.place
+        elif structure is not None:
+            grid = self.fusion[1] * self.face.places(structure) + self.place
+        elif vae is not None:
+            grid = self.fusion[2] * vae + self.place
+        else:
+            grid = self.place.expand(len(c.image), -1, -1)
+        return (None if appearance is None else self.fusion[0] * appearance), grid
+
+    def au_tokens(self, c: Condition) -> Tensor:
+        """Return AU tokens [B, 12, H] of texts or labels."""
+        if c.hidden is None:
+            assert c.labels is not None
+            hidden, words = self.labels(c.labels)
+        else:
+            assert c.words is not None
+            hidden, words = c.hidden, c.words
+        tokens: Tensor = self.au(hidden, words)
+        return tokens
+
+    def context(self, c: Condition, books: Tensor, dropped: Tensor | None = None) -> GridContext:
+        """Return the context of a batch; where ``dropped`` bool [B] the behaviour is unknown."""
+        appearance, grid = self.reference_tokens(c, books)
+        au = self.au_tokens(c) if c.au is None else c.au
+        logits = self.au.presence(au)
+        if dropped is not None:
+            au = torch.where(dropped[:, None, None], self.null.to(au.dtype), au)
+        return GridContext(au, appearance, grid, c.codes, logits)
 
     def forward(
-        self, tokens: Tensor, masked: Tensor, au: Tensor, appearance: Tensor, grid: Tensor
+        self, tokens: Tensor, masked: Tensor, au: Tensor, appearance: Tensor | None, grid: Tensor
     ) -> Tensor:
         """Return states [B, N, H] of the grid.
 
@@ -149,13 +157,35 @@ class MaskedTransformer(nn.Module):
             tokens: code vectors summed over levels [B, N, D]; ignored where masked.
             masked: bool [B, N].
             au: AU tokens [B, 12, H].
-            appearance: [B, 1, H].
+            appearance: [B, 1, H], or None.
             grid: fused reference tokens [B, N, H].
         """
         x = torch.where(masked[..., None], self.mask, self.token(tokens)) + grid
-        extra = torch.cat([self.fusion[3] * au, appearance], 1) + self.kind
+        extra = self.fusion[3] * au
+        if appearance is not None:
+            extra = torch.cat([extra, appearance], 1)
+        extra = extra + self.kind[: extra.shape[1]]
         out: Tensor = self.blocks(torch.cat([x, extra], 1))
         return out[:, : tokens.shape[1]]
+
+    def loss(
+        self, context: GridContext, books: Tensor, codes: Tensor, masked: Tensor, changed: float
+    ) -> Tensor:
+        """Return the cross entropy at masked places.
+
+        Args:
+            context: of the batch.
+            books: codebooks [Q, K, D].
+            codes: targets [B, N, Q].
+            masked: bool [B, N].
+            changed: weight of places whose coarsest entry is not the reference's.
+        """
+        tokens = embed(books, codes).sum(2)
+        states = self(tokens, masked, context.au, context.appearance, context.grid)
+        moved = (codes[..., 0] != context.reference[..., 0])[..., None]
+        weight = 1 + (changed - 1) * moved.float().expand(codes.shape)
+        reference = context.reference if "vae" in self.kinds else None
+        return token_loss(self, books, states, codes, reference, masked, weight)
 
 
 def token_loss(
@@ -163,7 +193,7 @@ def token_loss(
     books: Tensor,
     states: Tensor,
     codes: Tensor,
-    reference: Tensor,
+    reference: Tensor | None,
     masked: Tensor,
     weight: Tensor,
 ) -> Tensor:
@@ -174,18 +204,20 @@ def token_loss(
         books: codebooks [Q, K, D].
         states: [B, N, H].
         codes: targets [B, N, Q].
-        reference: codes of the reference [B, N, Q].
+        reference: codes of the reference [B, N, Q]; None without VAE tokens.
         masked: bool [B, N].
         weight: of each token [B, N, Q].
     """
     vectors = embed(books, codes[masked][None])[0]  # [M, Q, D]
     coarser = vectors.cumsum(1) - vectors
     h, target, w = states[masked], codes[masked], weight[masked]
-    before = reference[masked]
-    same = torch.ones_like(before[:, 0], dtype=torch.bool)
-    total = torch.zeros((), dtype=torch.float32)
+    before = None if reference is None else reference[masked]
+    same = torch.ones_like(target[:, 0], dtype=torch.bool)
+    total = torch.zeros((), dtype=torch.float32, device=h.device)
     for q in range(len(books)):
-        logits = model.depth(h, coarser[:, q], books, q, before[:, q], same)
-        same = same & (target[:, q] == before[:, q])
+        mine = None if before is None else before[:, q]
+        logits = model.depth(h, coarser[:, q], books, q, mine, same)
+        if mine is not None:
+            same = same & (target[:, q] == mine)
         total = total + (F.cross_entropy(logits, target[:, q], reduction="none") * w[:, q]).sum()
     return total / w.sum()

@@ -12,9 +12,12 @@ import torch
 from aubench import __version__
 from aubench.errors import AubenchError
 from aubench.files import atomic_path, sha256_file, write_text
+from vqauface.loop import read_checkpoint
 from vqauface.presets import Preset, preset
 from vqauface.rqvae import RQVAE
-from vqauface.transformer import MaskedTransformer
+from vqauface.sampling import Model
+from vqauface.settings import SCHEDULES, UNCHECKED
+from vqauface.stage_two import transformer as make_transformer
 
 FOLDER = Path(__file__).with_name("weights")
 # Bookkeeping of the quantiser's training that decoding does not read.
@@ -24,18 +27,20 @@ SMALL = 4096
 SCALE = ":scale"
 
 
-def packed(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+def packed(
+    state: dict[str, torch.Tensor], prefix: str, small: bool = True
+) -> dict[str, torch.Tensor]:
     """Return tensors for the file: matrices in 8 bits with a scale a row, the rest in 16.
 
     Encoder and codebooks keep 16 bits, since the codes that stage II was trained on depend on
-    every bit of them.
+    every bit of them. All do unless ``small``.
     """
     out = {}
     for key, value in state.items():
         if key.endswith(UNUSED):
             continue
         name = f"{prefix}.{key}"
-        exact = key.startswith(EXACT) or value.ndim < 2 or value.numel() < SMALL
+        exact = not small or key.startswith(EXACT) or value.ndim < 2 or value.numel() < SMALL
         if not value.is_floating_point():
             out[name] = value.contiguous()
         elif exact:
@@ -63,37 +68,43 @@ def unpacked(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def export(out: Path) -> Path:
-    """Write ``<preset>.safetensors`` (8 and 16 bits) and its card from the stages' checkpoints.
+    """Write ``<preset>.safetensors`` and its card from the stages' checkpoints.
+
+    The nano's is in 8 and 16 bits; larger ones in 16, since rounding to 8 was never measured there.
 
     Returns:
         The weights.
 
     Raises:
-        AubenchError: stage II was not trained there, or the stages differ in preset.
+        AubenchError: stage II was not trained there, or the stages differ in shape.
     """
     from safetensors.torch import save_file
 
-    from aubench.synfacs.render import renderer_id
-    from aubench.textau import load_text_au
-
     stages = _stages(out)
-    name = stages[0]["settings"]["preset"]
+    second = stages[1]["settings"]
+    shape, name = _shape(stages[1]), second["preset"]
     codec = dict(stages[0]["average"])
     if len(stages) > 2:
         codec.update(stages[2]["average"])  # all but the decoder is the same
-    path = out / f"{name}.safetensors"
+    path, small = out / f"{name}.safetensors", shape.design == "grid"
     with atomic_path(path) as temporary:
-        save_file({**packed(codec, "stage1"), **packed(stages[1]["average"], "stage2")}, temporary)
+        parts = packed(codec, "stage1", small) | packed(stages[1]["average"], "stage2", small)
+        save_file(parts, temporary)
+    seen = {"nano-a"} if "preset" not in stages[0] else _seen(stages[0]["settings"])
+    scale = "trained by aubench, not the paper's model"
     card = {
         "name": f"vqauface {name}",
-        "scale": "nano: trained on synfacs by aubench, not the paper's model",
+        "scale": f"{name}: {scale}",
         "sha256": sha256_file(path),
-        "preset": asdict(preset(name)),
-        "text encoder": load_text_au().id,
-        "metrics in training": ["nano-a"],
-        "data": {"renderer": renderer_id(), "split": "train"},
+        "preset": asdict(shape),
+        **_encoders(stages[1]),
+        "metrics in training": sorted(seen),
+        "data": _data(second.get("data", "synfacs")),
+        "settings": [stage["settings"] for stage in stages],
         "commands": [_command(stage["settings"]) for stage in stages],
-        "hardware": f"{torch.get_num_threads()} CPU threads",
+        "hardware": f"{torch.get_num_threads()} CPU threads"
+        if not torch.cuda.is_available()
+        else torch.cuda.get_device_name(),
         "seconds": [round(stage["seconds"]) for stage in stages],
         "log": [stage["log"][-1:] for stage in stages],
         "torch": torch.__version__,
@@ -104,30 +115,77 @@ def export(out: Path) -> Path:
     return path
 
 
+def _shape(stage: dict[str, Any]) -> Preset:
+    if "preset" not in stage:  # a checkpoint of the first format
+        return preset(stage["settings"]["preset"])
+    return read_preset(stage["preset"])
+
+
+def read_preset(fields: dict[str, Any]) -> Preset:
+    """Return the shape in a card or a checkpoint."""
+    return Preset(**{**fields, "widths": tuple(fields["widths"])})
+
+
+def _seen(settings: dict[str, Any]) -> set[str]:
+    """Return the networks in the loss that metrics use too."""
+    seen = {settings["detector"]} if settings["anatomical"] > 0 else set()
+    return seen | ({"lpips-alex"} if settings.get("perceptual") == "lpips-alex" else set())
+
+
+def _encoders(stage: dict[str, Any]) -> dict[str, str]:
+    """Return the frozen encoders that the card names."""
+    told = stage["extra"].get("encoders")
+    if told is not None:
+        return dict(told)
+    from aubench.textau import load_text_au
+
+    return {"text encoder": load_text_au().id}
+
+
+def _data(name: str) -> dict[str, str]:
+    if name != "synfacs":
+        return {"folder": Path(name).name, "split": "train"}
+    from aubench.synfacs.render import renderer_id
+
+    return {"renderer": renderer_id(), "split": "train"}
+
+
 def _stages(out: Path) -> list[dict[str, Any]]:
     files = [out / f"stage{number}.checkpoint.pt" for number in (1, 2, 3)]
     for file in files[:2]:
         if not file.is_file():
             raise AubenchError(f"no {file}", "train stages 1 and 2 first")
-    stages = [torch.load(file, weights_only=True) for file in files if file.is_file()]
+    stages = [read_checkpoint(file) for file in files if file.is_file()]
+    if len(stages) > 2 and "facts" in stages[2]:
+        whose = stages[2]["facts"].get("stage 1")
+        if whose != sha256_file(files[0]):
+            stages.pop()  # of an earlier stage I
     if len({stage["settings"]["preset"] for stage in stages}) > 1:
         raise AubenchError(f"the stages in {out} have different presets", "train them again")
     return stages
 
 
 def _command(settings: dict[str, Any]) -> str:
-    keys = ["stage", "preset", "steps", "batch", "rate", "seed"]
-    words = [f"--{key} {settings[key]}" for key in keys]
-    if settings["stage"] != 2:
-        words += [
-            f"--anatomical {settings['anatomical']}",
-            f"--adversarial {settings['adversarial']}",
-        ]
-        words += ["--adaptive"] if settings.get("adaptive") else []
-    return "python -m vqauface.train " + " ".join(words)
+    """Return the command of a stage: what differs from its preset's settings."""
+    name, stage = settings["preset"], settings["stage"]
+    words = f"aubench train vqauface --preset {name} --stage {stage}"
+    usual = asdict(SCHEDULES[name][stage - 1])
+    for key, value in settings.items():
+        if key in usual and key not in UNCHECKED and _listed(value) != _listed(usual[key]):
+            if key == "data":
+                words += f" --data {Path(value).name}"
+            elif key in {"steps", "seed"}:
+                words += f" --{key} {value}"
+            else:
+                words += f" --set {key}={Path(value).name if key.endswith('file') else value}"
+    return words
 
 
-def load(path: Path | None) -> tuple[RQVAE, MaskedTransformer, Preset, dict[str, Any], str]:
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def load(path: Path | None) -> tuple[RQVAE, Model, Preset, dict[str, Any], str]:
     """Load both stages.
 
     Args:
@@ -151,7 +209,7 @@ def load(path: Path | None) -> tuple[RQVAE, MaskedTransformer, Preset, dict[str,
     digest = sha256_file(file)
     try:
         card = json.loads(card_path.read_text(encoding="utf-8"))
-        shape = Preset(**{**card["preset"], "widths": tuple(card["preset"]["widths"])})
+        shape = read_preset(card["preset"])
         expected = card["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise AubenchError(f"{card_path} is not a card of VQ-AUFace weights") from error
@@ -159,7 +217,7 @@ def load(path: Path | None) -> tuple[RQVAE, MaskedTransformer, Preset, dict[str,
         raise AubenchError(
             f"{file} has sha256 {digest[:12]}, its card says {expected[:12]}", "restore the file"
         )
-    codec, transformer = RQVAE(shape), MaskedTransformer(shape)
+    codec, transformer = RQVAE(shape), make_transformer(shape)
     try:
         state = unpacked(load_file(file))
         _fill(codec, state, "stage1.")

@@ -1,0 +1,128 @@
+"""``aubench ablate``: train and score a generator with parts left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from aubench.generator import Ablatable, AblationRow
+    from aubench.record import Record
+
+
+@click.command()
+@click.argument("model")
+@click.option("--preset", help="Size and schedule [the model's first].")
+@click.option("--rows", default="all", show_default=True, help="Some of them, with commas.")
+@click.option("--list", "listed", is_flag=True, help="Print the rows and stop.")
+@click.option("--data", default="synfacs", show_default=True, help="To train on.")
+@click.option("--protocol", default="test2k", show_default=True, help="To score on.")
+@click.option("--limit", type=click.IntRange(min=2), help="Only N samples of it, evenly spread.")
+@click.option("--steps", type=click.IntRange(min=1), help="Of every row, not the preset's.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="torch device.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a setting; repeatable."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder [ablations/MODEL-PRESET].")
+def ablate(
+    model: str,
+    preset: str | None,
+    rows: str,
+    listed: bool,
+    data: str,
+    protocol: str,
+    limit: int | None,
+    steps: int | None,
+    seed: int,
+    device: str,
+    settings: tuple[str, ...],
+    out: Path | None,
+) -> None:
+    """Train MODEL once for each row of its ablations, all alike, and print the tables.
+
+    Interrupt it at any time; the same command resumes. Records lie in OUT/records, a folder
+    that `aubench report --leaderboards` prints.
+    """
+    from aubench.cli.train import parse_setting
+    from aubench.errors import AubenchError, suggest
+    from aubench.generator import Ablatable, Training
+    from aubench.registry import generator_class
+
+    cls = generator_class(model)
+    if not isinstance(cls, Ablatable):
+        raise AubenchError(f"model '{model}' has no ablations", "vqauface has some")
+    if listed:
+        for row in cls.rows:
+            click.echo(f"{row.name:26} {row.table}  {row.title}")
+        return
+    name = preset or cls.presets[0]
+    if name not in cls.presets:
+        raise AubenchError(
+            f"{model} has no preset '{name}'{suggest(name, cls.presets)}",
+            f"choose from {', '.join(cls.presets)}",
+        )
+    chosen = _chosen(cls, rows)
+    folder = out or Path("ablations") / f"{model}-{name}"
+    options = dict(parse_setting(word) for word in settings)
+    training = Training(name, data, folder, None, steps, seed, device, options)
+    for number, row in enumerate(chosen, 1):
+        click.echo(f"row {number} of {len(chosen)}: {row.name}, {row.title}", err=True)
+        weights = cls.fit_row(row, training)
+        record = _score(model, row, weights, folder / row.name, protocol, limit, device)
+        place = folder / "records" / record.protocol.dataset / record.protocol.name
+        record.write(place / f"{record.model.name}.json")
+    _print(folder / "records", chosen, model, protocol)
+
+
+def _chosen(cls: type[Ablatable] | Ablatable, words: str) -> list[AblationRow]:
+    from aubench.errors import AubenchError, suggest
+
+    known = {row.name: row for row in cls.rows}
+    if words == "all":
+        return list(known.values())
+    names = [word.strip() for word in words.split(",") if word.strip()]
+    for name in names:
+        if name not in known:
+            raise AubenchError(f"no row '{name}'{suggest(name, known)} in --rows", "see --list")
+    return [known[name] for name in names]
+
+
+def _score(
+    model: str, row: AblationRow, weights: Path, folder: Path, protocol: str,
+    limit: int | None, device: str,
+) -> Record:  # fmt: skip
+    """Return the record of a row, under a name of its own."""
+    from aubench.engine.run import RunConfig, execute
+
+    run = f"run-{protocol}" + (f"-limit{limit}" if limit else "")
+    record = execute(
+        RunConfig(
+            model=model, protocol=protocol, out=folder / run, weights=weights, limit=limit,
+            device=device,
+        )
+    )  # fmt: skip
+    told = record.model.model_copy(
+        update={
+            "name": f"{model}-{row.name}",
+            "inputs": sorted(row.inputs),
+            "metrics_in_training": list(row.metrics_in_training),
+            "training": f"ablation, {row.table}: {row.title}",
+        }
+    )
+    return record.model_copy(update={"model": told})
+
+
+def _print(folder: Path, rows: list[AblationRow], model: str, protocol: str) -> None:
+    """Print the rows trained, a table for each of the paper's."""
+    from aubench.record import read_record
+    from aubench.report.terminal import print_board
+
+    files = {path.stem: path for path in folder.glob(f"*/{protocol}/*.json")}
+    for table in dict.fromkeys(row.table for row in rows):
+        names = [f"{model}-{row.name}" for row in rows if row.table == table]
+        records = [read_record(files[name]) for name in names if name in files]
+        print_board(f"{table}, {protocol}", records)
+    click.echo(f"records {folder}")

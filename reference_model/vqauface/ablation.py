@@ -1,0 +1,103 @@
+"""The rows of the paper's ablations, and how one is trained: Table 3 and Table 5."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from aubench.files import atomic_path
+from aubench.generator import AblationRow, Training
+
+TEXT = frozenset({"text", "reference"})
+EVERY = "appearance+structure+vae"
+
+LEFT_OUT = {
+    "all": "",
+    "no-structure": "structure",
+    "no-appearance": "appearance",
+    "no-vae": "vae",
+    "no-tokens": EVERY,
+}
+TITLES = {
+    "all": "ALL",
+    "no-structure": "without structure tokens",
+    "no-appearance": "without appearance tokens",
+    "no-vae": "without VAE tokens",
+    "no-tokens": "without ALL",
+}
+LABELS = "labels"
+SEEN: dict[str, tuple[str, ...]] = {"anatomical": ("nano-a",), "plain": ()}
+"""Detectors in the loss of each first stage, at nano scale."""
+
+
+def _rows() -> dict[str, tuple[AblationRow, Mapping[str, str]]]:
+    found: dict[str, tuple[AblationRow, Mapping[str, str]]] = {}
+    for codec, loss in (("anatomical", "with"), ("plain", "without")):
+        for name, left in LEFT_OUT.items():
+            title = f"{loss} anatomical loss, {TITLES[name]}"
+            row = AblationRow(f"{codec}-{name}", "Table 3", title, TEXT, SEEN[codec])
+            options = {"without": left} if left else {}
+            found[row.name] = row, MappingProxyType(options)
+    labels = AblationRow(LABELS, "Table 5", "AU labels through a perceptron",
+                         frozenset({"au", "reference"}), SEEN["anatomical"])  # fmt: skip
+    found[LABELS] = labels, MappingProxyType({"input": "labels"})
+    return found
+
+
+OPTIONS = {name: options for name, (_, options) in _rows().items()}
+"""What each row sets."""
+
+ROWS = tuple(row for row, _ in _rows().values())
+"""Table 3's ten rows, and Table 5's second; its first is ``anatomical-all``."""
+
+
+def codec_of(row: AblationRow) -> str:
+    """Return which stage I a row has: ``anatomical`` or ``plain``."""
+    return "plain" if row.name.startswith("plain") else "anatomical"
+
+
+def fit_row(row: AblationRow, training: Training) -> Path:
+    """Train one row below ``training.out``; return its weights.
+
+    ``codec-anatomical`` and ``codec-plain`` hold the two first stages, which rows share. Stage II
+    has the same steps, draws and seed in every row. ``--steps`` are stage II's; options with the
+    prefix ``codec.`` are stage I's alone.
+
+    Raises:
+        AubenchError: as ``fit``.
+    """
+    from vqauface.fit import fit
+
+    kind = codec_of(row)
+    first = training.out / f"codec-{kind}"
+    given = dict(training.options)
+    codec = {k.removeprefix("codec."): v for k, v in given.items() if k.startswith("codec.")}
+    others = {k: v for k, v in given.items() if not k.startswith("codec.")}
+    if kind == "plain":
+        codec["anatomical"] = "0"
+    if not (first / "stage1.checkpoint.pt").is_file() or not _done(first):
+        fit(replace(training, out=first, stage=1, steps=None, options=others | codec))
+    place = training.out / row.name
+    _share(first, place)
+    return fit(replace(training, out=place, stage=2, options=others | OPTIONS[row.name]))
+
+
+def _done(folder: Path) -> bool:
+    """Return whether a first stage is finished; the checkpoint of one that is not resumes."""
+    from vqauface.loop import read_checkpoint
+
+    state = read_checkpoint(folder / "stage1.checkpoint.pt")
+    return bool(state["step"] >= (state["settings"]["steps"] or 0))
+
+
+def _share(first: Path, place: Path) -> None:
+    """Let a row's folder have the first stage and its codes, as links to one file each."""
+    place.mkdir(parents=True, exist_ok=True)
+    for path in [first / "stage1.checkpoint.pt", *first.glob("codes-*.pt")]:
+        target = place / path.name
+        if target.exists() or target.is_symlink():
+            continue
+        with atomic_path(target) as temporary:
+            temporary.symlink_to(Path("..") / first.name / path.name)
