@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from aubench.protocol import (
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import pandas as pd
 
     Drawn = tuple[npt.NDArray[np.uint8], list[str]]
 
@@ -107,6 +109,50 @@ def draw_conflict(rng: np.random.Generator, count: int) -> Drawn:
     return np.stack(labels), strata
 
 
+GRIDS = ("12 x 15", "1 x 4", "6+12 x 15", "12 x 15+17", "6+12 x 15+17", "1+2 x 4")
+"""The conflicts as two opposed groups; the AUs of a group are always at one level."""
+SWEPT, GRIDDED = 40, 16
+"""Subjects of a sweep and of a grid; those of the grids are among those of the sweeps."""
+
+
+def draw_intensity(rng: np.random.Generator, count: int) -> pd.DataFrame:
+    """One AU from 0 to E, and grids of two opposed groups of AUs at 0, A, C and E.
+
+    Each sweep and each grid of a subject has a scene of its own, which no other protocol uses.
+
+    Returns:
+        ``subject`` and ``scene`` numbers, ``stratum``, and ``levels``: 12 values each.
+
+    Raises:
+        ValueError: the design has another number of rows than ``count``.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from aubench.datasets.synfacs import SCENES, scene_seed
+    from aubench.facs import AUS
+    from aubench.synfacs.keys import SPLITS
+
+    people = np.sort(rng.choice(np.array(SPLITS["test"]), SWEPT, replace=False))
+    few = np.sort(rng.choice(people, GRIDDED, replace=False))
+    plans = [(f"sweep {au}", people, [labels_of((au,)) * k for k in range(6)]) for au in AUS]
+    for name in GRIDS:
+        first, second = (labels_of(parse_aus(part)) for part in name.split(" x "))
+        cells = [a * first + b * second for a, b in product((0, 1, 3, 5), repeat=2)]
+        plans.append((f"grid {name}", few, cells))
+    rows = [
+        (int(subject), scene_seed(int(subject), SCENES["test"] + i), stratum, levels)
+        for i, (stratum, subjects, cells) in enumerate(plans)
+        for subject in subjects
+        for levels in cells
+    ]
+    if len(rows) != count:
+        raise ValueError(f"the design has {len(rows)} samples, not {count}")
+    order = rng.permutation(len(rows))  # so that the first samples are of every kind
+    columns = ["subject", "scene", "stratum", "levels"]
+    return pd.DataFrame([rows[i] for i in order], columns=columns)
+
+
 COMMON = {"version": "1.0", "dataset": "synfacs", "size": 128}
 PLANS: dict[str, tuple[Definition, Callable[[Any, int], Any]]] = {
     name: (Definition.model_validate({**COMMON, "name": name, **rest}), draw)
@@ -123,14 +169,37 @@ PLANS: dict[str, tuple[Definition, Callable[[Any, int], Any]]] = {
         ("label-input", {"seed": 201, "input": "labels", "samples": 2000, "paper": "Table 5",
                          "description": "The samples of test2k with AU labels in place of text."},
          draw_test2k),
+        ("intensity", {"seed": 205, "input": "text", "samples": 4416, "paper": "none",
+                       "description": "One AU from 0 to E, and grids of two opposed groups.",
+                       "graded": True}, draw_intensity),
     )
 }  # fmt: skip
 
 
 def freeze(name: str, root: Path) -> Path:
     """Write a protocol's definition, samples, proof and digests; return its folder."""
-    import numpy as np
     import pandas as pd
+
+    definition, _ = PLANS[name]
+    frame = _graded_frame(name) if definition.graded else _drawn_frame(name)
+    place = root / "synfacs" / name
+    rows = pd.DataFrame(frame[["sample_id", "target", "strata"]])
+    write_text(place / SAMPLES, rows.to_csv(index=False, lineterminator="\n"))
+    told = definition.model_dump(exclude=None if definition.graded else {"graded"})
+    lines = [f"{key} = {json.dumps(value)}" for key, value in told.items()]
+    write_text(place / DEFINITION, "\n".join(lines) + "\n")
+    files = [DEFINITION, SAMPLES]
+    _sums(place, files)
+    if definition.unseen:
+        proof = disjointness(load_protocol(name, "synfacs", root))
+        write_text(place / PROOF, json.dumps(proof, indent=1) + "\n")
+        _sums(place, [*files, PROOF])
+    return place
+
+
+def _drawn_frame(name: str) -> pd.DataFrame:
+    """Return AU sets on test subjects in turn, intensities and scenes as the data set has them."""
+    import numpy as np
 
     from aubench.datasets.synfacs import SCENES, draw_intensities, frame_of
     from aubench.synfacs.keys import SPLITS
@@ -143,19 +212,19 @@ def freeze(name: str, root: Path) -> Path:
     subjects = people[np.arange(len(labels)) % len(people)]
     scenes = subjects * 100 + rng.integers(0, SCENES["test"], len(labels))
     prefix = "test2k" if name == "label-input" else name
-    frame = frame_of(prefix, subjects, scenes, intensities, definition.seed, strata)
-    place = root / "synfacs" / name
-    rows = pd.DataFrame(frame[["sample_id", "target", "strata"]])
-    write_text(place / SAMPLES, rows.to_csv(index=False, lineterminator="\n"))
-    lines = [f"{key} = {json.dumps(value)}" for key, value in definition.model_dump().items()]
-    write_text(place / DEFINITION, "\n".join(lines) + "\n")
-    files = [DEFINITION, SAMPLES]
-    _sums(place, files)
-    if definition.unseen:
-        proof = disjointness(load_protocol(name, "synfacs", root))
-        write_text(place / PROOF, json.dumps(proof, indent=1) + "\n")
-        _sums(place, [*files, PROOF])
-    return place
+    return frame_of(prefix, subjects, scenes, intensities, definition.seed, strata)
+
+
+def _graded_frame(name: str) -> pd.DataFrame:
+    import numpy as np
+
+    from aubench.datasets.synfacs import frame_of
+
+    definition, draw = PLANS[name]
+    rows = draw(np.random.default_rng(definition.seed), definition.samples)
+    subjects, scenes = (rows[column].to_numpy(np.int64) for column in ("subject", "scene"))
+    levels = np.stack(list(rows["levels"])).astype(np.float32)
+    return frame_of(name, subjects, scenes, levels, definition.seed, rows["stratum"].tolist())
 
 
 def freeze_constants(name: str, root: Path) -> Path:
@@ -172,7 +241,7 @@ def freeze_constants(name: str, root: Path) -> Path:
     keys = [str(key) for key in samples.frame["target"]]
     images.prefetch(keys, protocol.size, name)
     wanted = {"labels": samples.labels().astype(np.float32)}
-    if protocol.definition.input == "text":
+    if protocol.definition.input == "text" and not protocol.definition.graded:
         wanted[f"text-{classifier.id}"] = classifier.probabilities(list(samples.frame["text"]))
     table = {}
     for detector in (load_detector("nano-a"), load_detector("nano-b")):
@@ -183,9 +252,9 @@ def freeze_constants(name: str, root: Path) -> Path:
         for source, target in wanted.items():
             scale = constants(found, target)
             table[f"{detector.id}|{source}"] = [round(scale.low, 6), round(scale.high, 6)]
+    kept = [n for n in check_sums(protocol.folder) if n != CONSTANTS]  # before it is changed
     write_text(protocol.folder / CONSTANTS, json.dumps(table, indent=1) + "\n")
-    kept = [*check_sums(protocol.folder)]
-    _sums(protocol.folder, [*(n for n in kept if n != CONSTANTS), CONSTANTS])
+    _sums(protocol.folder, [*kept, CONSTANTS])
     return protocol.folder
 
 

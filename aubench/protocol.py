@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,7 +24,11 @@ CONSTANTS = "aaad.json"
 
 
 class Definition(BaseModel):
-    """What ``protocol.toml`` holds."""
+    """What ``protocol.toml`` holds.
+
+    ``unseen``: no AU combination of the samples occurs in train. ``graded``: intensities are
+    commanded, the texts tell them, and the strata are sweeps and grids of levels.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,6 +42,7 @@ class Definition(BaseModel):
     paper: str
     description: str
     unseen: bool = False
+    graded: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,7 +223,12 @@ def _samples(protocol: Protocol) -> SampleSet:
     for i in range(len(AUS)):
         frame[LABELS[i]], frame[INTENSITIES[i]] = labels[:, i], array[:, i]
     frame["combination"] = combinations_of(labels)
-    frame["text"] = [describe(aus, seed=s).text for aus, s in zip(active, seeds, strict=True)]
+    told = [dict(zip(AUS, map(float, row), strict=True)) for row in array]
+    graded = protocol.definition.graded
+    frame["text"] = [
+        describe(aus, seed=seed, intensities=levels if graded else None).text
+        for aus, seed, levels in zip(active, seeds, told, strict=True)
+    ]
     frame["seed"] = seeds
     return SampleSet(frame, protocol.dataset)
 
@@ -265,7 +276,39 @@ def verify(protocol: Protocol) -> dict[str, object]:
         if proof != stated:
             raise AubenchError(f"{protocol.folder / PROOF} differs from what was recomputed")
         found |= proof
+    if protocol.definition.graded:
+        found |= _check_levels(protocol)
     return found
+
+
+def _check_levels(protocol: Protocol) -> dict[str, object]:
+    """Count the sweeps and grids of a graded protocol after checking each.
+
+    A sweep holds levels 0 to 5 of its AU, a grid every pair of levels 0, 1, 3, 5 of its two
+    groups of AUs, nothing else, on one subject in one scene.
+    """
+    from aubench.datasets.samples import INTENSITIES
+    from aubench.facs import AUS, parse_aus
+
+    counts = {"sweeps": 0, "grids": 0}
+    for (stratum, _), rows in protocol.samples().frame.groupby(["strata", "reference"]):
+        kind, _, name = str(stratum).partition(" ")
+        parts = name.split(" x ")
+        if f"{kind}s" not in counts or len(parts) != 1 + (kind == "grid"):
+            raise AubenchError(f"{protocol.name}: stratum '{stratum}' is no sweep and no grid")
+        values = {tuple(map(float, row)) for row in rows[list(INTENSITIES)].to_numpy()}
+        levels = range(6) if kind == "sweep" else (0, 1, 3, 5)
+        groups = [parse_aus(part) for part in parts]
+        wanted = {
+            tuple(float(sum(x for x, aus in zip(cell, groups, strict=True) if au in aus))
+                  for au in AUS)
+            for cell in product(levels, repeat=len(groups))
+        }  # fmt: skip
+        if values != wanted or len(rows) != len(wanted):
+            raise AubenchError(f"{protocol.name}: '{stratum}' of {rows['subject'].iloc[0]} "
+                               "does not hold its levels")  # fmt: skip
+        counts[f"{kind}s"] += 1
+    return dict(counts)
 
 
 def _stated_proof(path: Path) -> object:

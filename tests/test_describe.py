@@ -2,12 +2,14 @@
 
 import itertools
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aubench.describe import allocate, describe, mentioned, wordings
+from aubench.describe import GRADES, allocate, describe, grade_of, mentioned, wordings
+from aubench.describe.grades import gradable, grade_sentence
 from aubench.errors import AubenchError
 from aubench.facs import AUS, load_facs, parse_aus
 
@@ -121,3 +123,87 @@ def test_wordings_of_a_construct_are_not_near_copies():
     for five in wordings().values():
         for a, b in itertools.combinations(five, 2):
             assert len(words(a) & words(b)) / len(words(a) | words(b)) < 0.85, (a, b)
+
+
+def graded_words(text):
+    return [word for word in re.findall(r"[a-z]+", text.lower()) if word in GRADES]
+
+
+@pytest.mark.parametrize(("intensity", "grade"), [
+    (0.1, 1), (1, 1), (1.4, 1), (1.5, 2), (2, 2), (3.4, 3), (3.5, 4), (4.5, 5), (5, 5),
+])  # fmt: skip
+def test_grades_are_the_nearest_facs_level(intensity, grade):
+    assert grade_of(intensity) == grade
+    text = describe((12,), intensities={12: intensity}).text
+    assert graded_words(text) == [GRADES[grade - 1]]
+
+
+@given(st.dictionaries(st.sampled_from(AUS), st.integers(0, 5)), st.integers(0, 2**31))
+def test_graded_text_tells_each_level_and_no_other_au(levels, seed):
+    done = describe(levels, seed=seed, intensities=levels)
+    active = {au: level for au, level in levels.items() if level}
+    assert done.levels == active and set(done.aus) == set(active)
+    assert mentioned(done.text) == set(active)
+    told = graded_words(done.text)
+    assert told == [GRADES[k - 1] for k in sorted(set(active.values()), reverse=True)]
+    assert done.text[0].isupper() and done.text.endswith(".") and ".." not in done.text
+
+
+@given(st.dictionaries(st.sampled_from(AUS), st.integers(1, 5), min_size=1), st.integers(0, 4))
+def test_grades_can_be_read_back(levels, choice):
+    """A clause speaks of the AUs of one level, the verb agrees, and clauses go downward."""
+    sentence = grade_sentence(levels, choice)
+    clauses = re.findall(rf"(.+?)\b({'|'.join(GRADES)})\b", sentence)
+    found = {}
+    for text, grade in clauses:
+        aus = mentioned(text)
+        found |= dict.fromkeys(aus, GRADES.index(grade) + 1)
+        plural = re.search(r"\b(are|show|reach|amount)\b", text) is not None
+        assert plural == (len(aus) > 1), sentence
+    assert found == levels
+    assert sentence[0].isupper() and sentence.endswith(".")
+
+
+def test_each_level_words_a_sentence_of_its_own():
+    for choice in range(5):
+        texts = [grade_sentence({12: level}, choice) for level in range(1, 6)]
+        assert len(set(texts)) == 5
+    assert len({grade_sentence({12: 3}, choice) for choice in range(5)}) == 5
+
+
+def test_wordings_that_tell_a_strength_are_not_graded():
+    """ "Firmly pressed" cannot be a trace; each construct keeps some to choose from."""
+    assert not any("firmly" in text for text in gradable(wordings()[24,]))
+    assert all(len(gradable(five)) >= 3 for construct, five in wordings().items() if construct)
+    assert not any(graded_words(t) for five in wordings().values() for t in gradable(five))
+
+
+def test_without_intensities_the_text_is_as_ever():
+    for aus in EVERY[::97]:
+        assert describe(aus, seed=5).text == describe(aus, seed=5, intensities={}).text
+        unknown = dict.fromkeys(aus, float("nan"))
+        assert describe(aus, seed=5).text == describe(aus, seed=5, intensities=unknown).text
+    assert describe((12, 15), seed=3, intensities={12: 2, 15: 0}).aus == (12,)
+    assert describe((12,), seed=3, intensities={12: 0}).text in wordings()[()]
+
+
+@pytest.mark.parametrize(("levels", "fault"), [
+    ({12: 5.1}, "out of range"), ({12: -1}, "out of range"), ({15: 2}, "not among the AUs"),
+    ({12: float("inf")}, "out of range"),
+])  # fmt: skip
+def test_intensities_that_make_no_sense_are_refused(levels, fault):
+    with pytest.raises(AubenchError, match=fault):
+        describe((12,), intensities=levels)
+
+
+def test_command_grades(aubench):
+    text = aubench("describe", "12+15", "--intensity", "12=5", "--intensity", "15=1", check=0)
+    assert "intensity:  12 maximum, 15 trace" in text.stdout
+    both = aubench("describe", "12+15", "--intensity", "12=5+15=1", check=0).stdout
+    assert both == text.stdout
+    data = json.loads(aubench("describe", "12", "--intensity", "12=3", "--json", check=0).stdout)
+    assert data["levels"] == {"12": 3} and "marked" in data["text"]
+    refused = {"12=6": "give 0 to 5", "12": "give 0 to 5", "15=2": "not among the AUs",
+               "12=1+12=2": "twice"}  # fmt: skip
+    for word, fault in refused.items():
+        assert fault in aubench("describe", "12", "--intensity", word, check=2).stderr

@@ -10,7 +10,7 @@ from aubench.files import shipped
 from aubench.freeze import CONFLICTS, PLANS, REGIONS, _sums, freeze
 from aubench.protocol import CONSTANTS, SUMS, load_protocol, protocol_names, verify
 
-NAMES = ["conflict", "label-input", "test2k", "unseen"]
+NAMES = ["conflict", "intensity", "label-input", "test2k", "unseen"]
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def copy(tmp_path):
     return tmp_path / "protocols"
 
 
-def test_all_four_are_shipped():
+def test_all_are_shipped():
     assert protocol_names() == NAMES == sorted(PLANS)
 
 
@@ -41,8 +41,8 @@ def test_constants_are_those_of_the_shipped_networks(name):
     from aubench.textau import load_text_au
 
     protocol = load_protocol(name)
-    sources = {"labels"}
-    if protocol.definition.input == "text":
+    sources = {"labels"}  # the classifier has read no graded text
+    if protocol.definition.input == "text" and not protocol.definition.graded:
         sources.add(f"text-{load_text_au().id}")
     ids = [load_detector(which).id for which in ("nano-a", "nano-b")]
     table = protocol.constants()
@@ -103,6 +103,61 @@ def test_conflict_has_equal_shares_and_quiet_auxiliaries():
         assert core <= every
         region = "brow" if core <= set(REGIONS["brow"]) else "rest"
         assert not (every - core) & set(REGIONS[region])
+
+
+def test_intensity_holds_whole_sweeps_and_grids_in_scenes_of_its_own():
+    from aubench.datasets.samples import INTENSITIES
+    from aubench.facs import AUS
+    from aubench.synfacs.keys import parse_key
+
+    protocol = load_protocol("intensity")
+    assert verify(protocol)["sweeps"] == 12 * 40 and verify(protocol)["grids"] == 6 * 16
+    frame = protocol.samples().frame
+    for au in AUS:
+        rows = frame[frame["strata"] == f"sweep {au}"]
+        table = rows.groupby(["subject", "reference"])[f"I{au}"].apply(sorted)
+        assert len(table) == 40 and all(levels == [0, 1, 2, 3, 4, 5] for levels in table)
+        others = [name for name in INTENSITIES if name != f"I{au}"]
+        assert (rows[others] == 0).all().all()
+    opposed = frame[frame["strata"] == "grid 6+12 x 15+17"]
+    assert (opposed["I6"] == opposed["I12"]).all() and (opposed["I15"] == opposed["I17"]).all()
+    assert set(zip(opposed["I12"], opposed["I15"], strict=True)) == {
+        (a, b) for a in (0, 1, 3, 5) for b in (0, 1, 3, 5)
+    }
+    scenes = {parse_key(key)[2] for key in frame["reference"]}
+    others = {parse_key(key)[2] for name in NAMES if name != "intensity"
+              for key in load_protocol(name).samples().frame["reference"]}  # fmt: skip
+    assert len(scenes) == 480 + 96 and not scenes & others
+
+
+def test_intensity_is_told_in_words_and_a_neutral_face_in_others():
+    from aubench.describe import GRADES, mentioned
+
+    frame = load_protocol("intensity").samples().frame
+    swept = frame[frame["strata"].str.startswith("sweep")]
+    for row in swept.head(300).itertuples():
+        level = int(max(row[row_index(frame, name)] for name in frame if name.startswith("I")))
+        told = [grade for grade in GRADES if f" {grade}" in row.text]
+        assert told == ([GRADES[level - 1]] if level else []), row.text
+        assert "+".join(map(str, sorted(mentioned(row.text)))) == (row.combination if level else "")
+
+
+def row_index(frame, name):
+    return list(frame.columns).index(name) + 1
+
+
+@pytest.mark.parametrize("damage", ["level", "stratum", "twice"])
+def test_an_incomplete_sweep_is_found(copy, damage):
+    """Digests made to fit do not help: levels are counted."""
+    place = copy / "synfacs" / "intensity"
+    rows = (place / "samples.csv").read_text().splitlines()
+    at = next(i for i, row in enumerate(rows) if row.endswith("12=4.0,sweep 12"))
+    other = {"level": "12=4.5,sweep 12", "stratum": "12=4.0,swept 12", "twice": "12=3.0,sweep 12"}
+    rows[at] = rows[at].replace("12=4.0,sweep 12", other[damage])
+    (place / "samples.csv").write_text("\n".join(rows) + "\n")
+    _sums(place, ["protocol.toml", "samples.csv"])
+    with pytest.raises(AubenchError, match=r"intensity: .*(sweep|swept)"):
+        verify(load_protocol("intensity", folder=copy))
 
 
 def test_label_input_has_the_samples_of_test2k():

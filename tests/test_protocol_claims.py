@@ -14,6 +14,7 @@ from aubench.protocol import load_protocol, verify
 
 TEXTS = {
     "conflict": "e3c8a8950af447e6",
+    "intensity": "500c2b23141c5a1d",
     "label-input": "d20feadc975cf8cc",
     "test2k": "d20feadc975cf8cc",
     "unseen": "42e057977beddabf",
@@ -32,7 +33,7 @@ def texts_digest(name):
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 
-@pytest.mark.parametrize("name", ["conflict", "label-input", "test2k", "unseen"])
+@pytest.mark.parametrize("name", sorted(TEXTS))
 def test_texts_are_as_frozen(name):
     """A protocol's digest covers ids, not texts; a new wording makes a new protocol version."""
     assert texts_digest(name) == TEXTS[name]

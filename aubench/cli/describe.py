@@ -10,25 +10,50 @@ import click
 
 @click.command()
 @click.argument("aus")
+@click.option(
+    "--intensity", "graded", multiple=True, metavar="AU=LEVEL",
+    help="Grade AUs in words: 12=3, or 12=3+15=1; 0 is absent, 1 to 5 are FACS A to E.",
+)  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the wordings.")
 @click.option("--variant", type=int, help="The same wording (0 to 4) of every construct.")
 @click.option("--facs", type=click.Path(path_type=Path), help="Your own table of AUs.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
-def describe(aus: str, seed: int, variant: int | None, facs: Path | None, as_json: bool) -> None:
+def describe(
+    aus: str,
+    graded: tuple[str, ...],
+    seed: int,
+    variant: int | None,
+    facs: Path | None,
+    as_json: bool,
+) -> None:
     """Put a set of AUs, such as 6+12+15, into words."""
+    from aubench.describe import GRADES
     from aubench.describe import describe as put
     from aubench.facs import load_facs, parse_aus
 
-    done = put(parse_aus(aus), seed, variant, load_facs(facs))
+    levels = _intensities("+".join(graded)) if graded else None
+    done = put(parse_aus(aus), seed, variant, load_facs(facs), levels)
     names = ["+".join(map(str, construct)) for construct in done.constructs]
     if as_json:
         conflicts = {"+".join(map(str, pair)): why for pair, why in done.conflicts.items()}
         data = {"text": done.text, "aus": done.aus, "constructs": names,
-                "muscles": done.muscles, "conflicts": conflicts}  # fmt: skip
+                "muscles": done.muscles, "conflicts": conflicts, "levels": done.levels}  # fmt: skip
         click.echo(json.dumps(data, indent=1))
         return
     click.echo(done.text)
     click.echo(f"\nconstructs: {', '.join(names) or 'none'}")
     click.echo(f"muscles:    {'; '.join(done.muscles) or 'none'}")
+    if done.levels:
+        told = (f"{au} {GRADES[level - 1]}" for au, level in done.levels.items())
+        click.echo(f"intensity:  {', '.join(told)}")
     for pair, why in done.conflicts.items():
         click.echo(f"conflict:   {'+'.join(map(str, pair))}: {why}")
+
+
+def _intensities(text: str) -> dict[int, float]:
+    """Parse ``12=3+15=1`` into intensities by AU."""
+    from aubench.facs import AUS, parse_aus, parse_intensities
+
+    values = parse_intensities(text, float("nan"))  # a level that is left out is refused
+    names = "+".join(part.partition("=")[0] for part in text.replace(",", "+").split("+"))
+    return {au: float(values[AUS.index(au)]) for au in parse_aus(names)}

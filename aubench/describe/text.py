@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from aubench.describe.grades import gradable, grade_sentence, grades_of
 from aubench.errors import AubenchError
 from aubench.facs import AUS, Facs, load_facs, parse_aus
 
@@ -22,11 +23,12 @@ class Description:
     """A set of AUs in words.
 
     Attributes:
-        text: one sentence a construct.
+        text: one sentence a construct; where intensities are told, one more that grades the AUs.
         aus: the active AUs.
         constructs: AU sets, combinations first, each described as one.
         muscles: that act, in the order of the AUs.
         conflicts: opposed pairs that are active, with the reason.
+        levels: FACS level, 1 (A, trace) to 5 (E, maximum), of the AUs that the text grades.
     """
 
     text: str
@@ -34,6 +36,7 @@ class Description:
     constructs: tuple[tuple[int, ...], ...]
     muscles: tuple[str, ...]
     conflicts: dict[tuple[int, ...], str]
+    levels: dict[int, int] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=1)
@@ -85,9 +88,9 @@ def allocate(aus: Iterable[int], facs: Facs | None = None) -> tuple[tuple[int, .
     return tuple([*chosen, *pairs, *singles])
 
 
-def _pick(seed: int, construct: tuple[int, ...]) -> int:
-    digest = hashlib.sha256(f"{seed}/{construct}".encode()).digest()
-    return digest[0] % WORDINGS
+def _pick(seed: int, key: object, count: int = WORDINGS) -> int:
+    digest = hashlib.sha256(f"{seed}/{key}".encode()).digest()
+    return digest[0] % count
 
 
 def describe(
@@ -95,29 +98,48 @@ def describe(
     seed: int = 0,
     variant: int | None = None,
     facs: Facs | None = None,
+    intensities: Mapping[int, float] | None = None,
 ) -> Description:
     """Put a set of AUs into words.
 
     Args:
         aus: AU numbers.
-        seed: draws the wording of each construct.
+        seed: draws the wording of each construct, and of the grades.
         variant: 0 to 4, the same wording of every construct, in place of the seed.
         facs: table of AUs, the shipped one by default.
+        intensities: 0 to 5 by AU. An AU of intensity 0 is not mentioned; the others are graded
+            trace, slight, marked, severe or maximum, in a sentence of their own. An AU without
+            intensity, or with NaN, is mentioned and not graded. None grades nothing.
 
     Raises:
-        AubenchError: no such variant, or a combination of the table has no wordings.
+        AubenchError: no such variant, a combination of the table has no wordings, an intensity
+            is outside 0..5 or belongs to an AU that is not among ``aus``.
     """
     if variant is not None and not 0 <= variant < WORDINGS:
         raise AubenchError(f"no wording {variant}", f"choose 0 to {WORDINGS - 1}")
-    table = facs or load_facs()
-    active = tuple(au for au in AUS if au in set(aus))
+    table, named = facs or load_facs(), set(aus)
+    known = grades_of(named, intensities or {})
+    levels = {au: level for au, level in known.items() if level}
+    active = tuple(au for au in AUS if au in named and known.get(au) != 0)
     constructs = allocate(active, table)
-    sentences = []
-    for construct in constructs or ((),):
-        if construct not in wordings():
-            name = "+".join(map(str, construct))
-            raise AubenchError(f"combination {name} has no wordings", "add it to the dictionary")
-        chosen = variant if variant is not None else _pick(seed, construct)
-        sentences.append(wordings()[construct][chosen])
+    sentences = [_sentence(c, seed, variant, bool(levels)) for c in constructs or ((),)]
+    if levels:
+        choice = variant if variant is not None else _pick(seed, "grades")
+        sentences.append(grade_sentence(levels, choice))
     muscles = tuple(dict.fromkeys(m for au in active for m in table.actions[au].muscles))
-    return Description(" ".join(sentences), active, constructs, muscles, table.conflicts_in(active))
+    return Description(
+        " ".join(sentences), active, constructs, muscles, table.conflicts_in(active), levels
+    )
+
+
+def _sentence(construct: tuple[int, ...], seed: int, variant: int | None, graded: bool) -> str:
+    """Return a wording of a construct; if it is graded, one that tells no strength of its own."""
+    if construct not in wordings():
+        name = "+".join(map(str, construct))
+        raise AubenchError(f"combination {name} has no wordings", "add it to the dictionary")
+    texts = wordings()[construct]
+    if variant is not None:
+        return texts[variant]
+    if graded:
+        texts = gradable(texts)
+    return texts[_pick(seed, construct, len(texts))]

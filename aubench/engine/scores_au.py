@@ -17,26 +17,37 @@ from aubench.record import ScoreRow
 def aaad(m: Measured) -> list[ScoreRow]:
     """Return AAAD by both detectors, its ceiling and floor, and raw cosines."""
     out = []
-    n = len(m.labels)
+    rows = aaad_module.comparable(m.wanted)
+    n, quiet = len(rows), len(m.wanted) - len(rows)
+    wanted, subjects = m.wanted[rows], [m.subjects[i] for i in rows]
     for network, tail in ((FIRST, ""), (SECOND, "_second")):
-        truth = m.targets[network]["probabilities"]
+        truth = m.targets[network]["probabilities"][rows]
         scale, origin = m.scale(network)
-        cosine = aaad_module.cosines(m.whole(network), m.wanted)
-        span = scale.high - scale.low
-        ci = bootstrap_mean((cosine - scale.low) / span, m.subjects)
         about = f"{m.tags[network].split(' ')[0]}|target={m.source}|ref={m.ref}|n={n}"
+        if n < 2:
+            out.append(row(f"aaad{tail}", f"aaad|{about}", None, n, up=True, note=_quiet(quiet)))
+            continue
+        cosine = aaad_module.cosines(m.whole(network)[rows], wanted)
+        span = scale.high - scale.low
+        ci = bootstrap_mean((cosine - scale.low) / span, subjects)
         note = f"low {scale.low:.4f}, high {scale.high:.4f}, {origin}"
+        if quiet:
+            note += f"; {_quiet(quiet)}"
         out.append(row(f"aaad{tail}", f"aaad|{about}", aaad_module.aaad(cosine, scale), n, up=True,
                         ci=ci, note=note))  # fmt: skip
         out.append(row(f"cosine{tail}", f"cosine|{about}", float(cosine.mean()), n, up=True,
-                        ci=bootstrap_mean(cosine, m.subjects)))  # fmt: skip
+                        ci=bootstrap_mean(cosine, subjects)))  # fmt: skip
         if not tail:
             partners = aaad_module.shuffled(n, 2020)
-            ceiling = aaad_module.aaad(aaad_module.cosines(truth, m.wanted), scale)
-            floor = aaad_module.aaad(aaad_module.cosines(truth, m.wanted[partners]), scale)
+            ceiling = aaad_module.aaad(aaad_module.cosines(truth, wanted), scale)
+            floor = aaad_module.aaad(aaad_module.cosines(truth, wanted[partners]), scale)
             out.append(row("aaad_ceiling", f"aaad-of-targets|{about}", ceiling, n, up=True))
             out.append(row("aaad_floor", f"aaad-of-shuffled-targets|{about}", floor, n, up=True))
     return out
+
+
+def _quiet(count: int) -> str:
+    return f"{count} samples that ask for no AU have no cosine and are left out"
 
 
 def au(m: Measured) -> list[ScoreRow]:

@@ -37,10 +37,22 @@ def shuffled(count: int, seed: int) -> npt.NDArray[np.int64]:
     return out
 
 
+def comparable(target: Probabilities) -> npt.NDArray[np.int64]:
+    """Return the rows of targets [N, 12] that ask for something: a zero vector has no cosine."""
+    return np.flatnonzero(np.asarray(target).any(axis=1))
+
+
 def constants(image: Probabilities, target: Probabilities, *, seed: int = 2020) -> Constants:
-    """Return the normaliser of a reference set: ground-truth images and their target AUs."""
+    """Return the normaliser of a reference set: ground-truth images and their target AUs.
+
+    Targets that are all zero are left out; NaN where fewer than two are left.
+    """
+    rows = comparable(target)
+    if len(rows) < 2:
+        return Constants(float("nan"), float("nan"))
+    image, target = np.asarray(image)[rows], np.asarray(target)[rows]
     partners = shuffled(len(image), seed)
-    low = float(cosines(image, np.asarray(target)[partners]).min())
+    low = float(cosines(image, target[partners]).min())
     return Constants(low, float(cosines(image, target).max()))
 
 
