@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from aubench.engine.commanded import RESPONSE, Commanded, commanded
 from aubench.engine.features import Arrays, features, reference_path
 from aubench.engine.folder import RunFolder, read_png
 from aubench.engine.pairs import Pairs, Side, compare
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 FIRST, SECOND = "nano-a", "nano-b"
 EXTRACTED = frozenset({"fid", "kid", "is", "prdc", "memorisation"})
-DETECTED = frozenset({"aaad", "au", "control"})
+DETECTED = frozenset({"aaad", "au", "control", RESPONSE})
 IDENTIFIED, READ = "identity", "legibility"
 MINIMUM = 6
 """Fewer images give no distribution to speak of."""
@@ -108,6 +109,7 @@ class Measured:
         attributes: by attribute of the subjects, the group of each sample [N].
         memory: nearest training faces, None where not asked for or not to be had.
         reasons: by metric group, why it cannot be measured though asked for.
+        commanded: intensities and their scale, None where not asked for.
     """
 
     generated: dict[str, Arrays]
@@ -130,6 +132,7 @@ class Measured:
     attributes: dict[str, list[str]]
     memory: Memory | None
     reasons: dict[str, str]
+    commanded: Commanded | None = None
 
     def at(self, network: str, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return an array of the generated images and of all targets."""
@@ -288,6 +291,7 @@ def gather(
         attributes=images.attributes(samples.subjects()) if "groups" in metrics else {},
         memory=recalled,
         reasons=networks.missing,
+        commanded=commanded(samples, protocol, [n.detector for n in networks.detectors], metrics),
     )
 
 
@@ -348,7 +352,10 @@ def _wanted(
 ) -> tuple[npt.NDArray[np.float32], str]:
     """Return what AAAD compares with: the text's AUs, or the labels where no text is read."""
     reads_text = "text" in info.inputs or info.control
-    if protocol.definition.input == "labels" or not reads_text or "aaad" not in metrics:
+    definition = protocol.definition
+    # The classifier has read no graded text: it would be scored, not the face.
+    by_label = definition.input == "labels" or definition.graded
+    if by_label or not reads_text or "aaad" not in metrics:
         return samples.labels().astype(np.float32), "labels"
     from aubench.textau import load_text_au
 
