@@ -53,7 +53,7 @@ def _pairs(words: tuple[str, ...], option: str) -> dict[str, str]:
 @click.option("--min-seconds", type=click.FloatRange(min=0), default=3.0, show_default=True,
               help="Exclude whose median trial is faster.")  # fmt: skip
 @click.option("--min-self-tau", type=click.FloatRange(-1, 1),
-              help="Exclude who agrees less with oneself on repeated trials [no such rule].")  # fmt: skip
+              help="Exclude whose repeated trials agree less [no such rule].")  # fmt: skip
 @click.option("--lease-minutes", type=click.FloatRange(min=0.001), default=60.0,
               show_default=True, help="How long a place waits for an idle rater.")  # fmt: skip
 @click.option("--consent", type=click.Path(path_type=Path, dir_okay=False),
@@ -112,3 +112,74 @@ def close(study_folder: Path, database: str | None) -> None:
 
     open_store(study_folder, database).close()
     click.echo(f"{study_folder} is closed")
+
+
+@study.command()
+@click.argument("study_folder", metavar="STUDY", type=click.Path(path_type=Path))
+@click.option("--key", type=click.Path(path_type=Path, dir_okay=False),
+              help="The sealed key [in the folder].")  # fmt: skip
+@click.option("--database", help="SQLAlchemy URL [a SQLite file in the folder].")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False),
+              help="Folder of the results [STUDY/analysis].")  # fmt: skip
+@click.option("--draws", type=click.IntRange(100, 100000), default=2000, show_default=True,
+              help="Of the bootstrap.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Of the bootstrap.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print auchs.json in place of the table.")
+def score(study_folder: Path, key: Path | None, database: str | None, out: Path | None,
+          draws: int, seed: int, as_json: bool) -> None:  # fmt: skip
+    """Open the key of a closed study: AUCHS, intervals, agreement, tests, exports."""
+    from aubench.study.export import write
+    from aubench.study.scoring import score as analyse
+    from aubench.study.terminal import results_text
+
+    found = analyse(study_folder, database=database, key=key, draws=draws, seed=seed)
+    paths = write(found.results, found.frame, out or study_folder / "analysis")
+    if as_json:
+        click.echo(found.results.model_dump_json(indent=1))
+        return
+    click.echo(results_text(found.results))
+    click.echo("\n" + "\n".join(map(str, paths)))
+
+
+@study.command()
+@click.argument("study_folder", metavar="STUDY", type=click.Path(path_type=Path))
+@click.option("--worth", "worths", multiple=True, required=True, metavar="MODEL=WORTH",
+              help="Plackett-Luce worth of a model; one for each.")  # fmt: skip
+@click.option("--raters", type=click.IntRange(min=1), help="Bots [one for each place].")
+@click.option("--rater-spread", type=click.FloatRange(min=0), default=0.0, show_default=True,
+              help="Deviation of log worths from rater to rater.")  # fmt: skip
+@click.option("--item-spread", type=click.FloatRange(min=0), default=0.0, show_default=True,
+              help="Deviation of log worths from sample to sample.")  # fmt: skip
+@click.option("--repeat", type=click.IntRange(min=1),
+              help="Repeat so many whole studies and count how often intervals hold the truth; "
+                   "the study itself is not touched.")  # fmt: skip
+@click.option("--url", help="A server that runs already [one of its own].")
+@click.option("--key", type=click.Path(path_type=Path, dir_okay=False),
+              help="The sealed key [in the folder].")  # fmt: skip
+@click.option("--database", help="SQLAlchemy URL [a SQLite file in the folder].")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def simulate(study_folder: Path, worths: tuple[str, ...], raters: int | None,
+             rater_spread: float, item_spread: float, repeat: int | None, url: str | None,
+             key: Path | None, database: str | None, seed: int) -> None:  # fmt: skip
+    """Send bots with known worths through the study, over HTTP."""
+    from aubench.errors import AubenchError
+    from aubench.study import simulation
+    from aubench.study.terminal import coverage_text
+
+    try:
+        values = {name: float(value) for name, value in _pairs(worths, "--worth").items()}
+    except ValueError as error:
+        raise AubenchError(f"--worth: {error}", "write --worth MODEL=0.3") from error
+    world, _ = simulation.build_world(
+        study_folder, values, key=key, rater_spread=rater_spread, item_spread=item_spread,
+        seed=seed,
+    )  # fmt: skip
+    if repeat is not None:
+        click.echo(coverage_text(simulation.coverage(study_folder, world, repeat)))
+        return
+    bots = simulation.simulate(study_folder, world, raters, url, database)
+    count = sum(len(bot.acknowledged) for bot in bots)
+    click.echo(f"{len(bots)} bots, {count} rankings stored")
+    expected = simulation.truth(world)
+    click.echo("expected AUCHS: " + ", ".join(f"{m} {v:.3f}" for m, v in expected.items()))

@@ -124,9 +124,9 @@ def create(order: Order, out: Path) -> Created:
     protocol = load_protocol(order.protocol, order.data)
     runs = sources.find_runs(order.models, order.roots, protocol, order.runs)
     generator = np.random.default_rng(order.seed)
-    frame = protocol.samples().frame
-    main = trials.draw_main(frame, order.per_combination, generator)
-    known = trials.draw_known(frame, main, order.gold + 1, len(runs), generator)
+    samples = protocol.samples()
+    main = trials.draw_main(samples.frame, order.per_combination, generator)
+    known = trials.draw_known(samples, main, order.gold + 1, len(runs), generator)
     drafts = main + trials.repeat(main, order.duplicates, generator) + known[:-1]
     size = order.size or min(sources.run_image(run, main[0].sample).shape[0] for run in runs)
     images = _Images(size, sealing.new_secret())
@@ -160,8 +160,8 @@ def _known_images(draft: trials.Draft, images: _Images, data: str) -> list[str]:
     source = image_source(data)
     assert draft.target is not None
     names = [images.add(source.load(draft.target, images.size), "target", draft.sample)]
-    for key in draft.neutral:
-        names.append(images.add(source.load(key, images.size), "neutral", f"{draft.sample} {key}"))
+    for key in draft.wrong:
+        names.append(images.add(source.load(key, images.size), "wrong", f"{draft.sample} {key}"))
     return names
 
 
@@ -228,6 +228,7 @@ def _write(
         aubench=_version(), size=images.size, rules=order.rules,
         protocol=StudyProtocol(name=protocol.name, version=protocol.version,
                                sha256=protocol.sha256, dataset=protocol.dataset),
+        combinations=tuple(dict.fromkeys(d.combination for d in drafts if d.kind == "main")),
         criteria=_criteria(order, [*drafts, practice[0]]),
         trials=tuple(sorted(
             (_trial(ids[i], draft, named[i]) for i, draft in enumerate(drafts)),

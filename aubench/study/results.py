@@ -51,20 +51,20 @@ class Agreement(_Frozen):
     """How far raters agree on one combination, or over all.
 
     Attributes:
-        kendall_w: mean over items of Kendall's W, corrected for ties.
-        alpha: Krippendorff's alpha for ordinal data.
+        kendall_w: mean over items of Kendall's W, corrected for ties; None: undefined.
+        alpha: Krippendorff's alpha for ordinal data; None: undefined.
     """
 
     combination: str
-    kendall_w: float
-    alpha: float
+    kendall_w: float | None
+    alpha: float | None
 
 
 class Friedman(_Frozen):
     """Friedman's test with raters as blocks, and Nemenyi's critical difference.
 
     Attributes:
-        statistic, p: chi-square of k - 1 degrees of freedom.
+        statistic, p: chi-square of k - 1 degrees of freedom; None where all is tied.
         iman_davenport, iman_davenport_p: the F statistic that is less conservative.
         mean_ranks: by model, 1 is best.
         critical_difference: of mean ranks at 5 %.
@@ -73,8 +73,8 @@ class Friedman(_Frozen):
 
     blocks: int
     unit: Literal["rater"] = "rater"
-    statistic: float
-    p: float
+    statistic: float | None
+    p: float | None
     iman_davenport: float | None
     iman_davenport_p: float | None
     mean_ranks: dict[str, float]

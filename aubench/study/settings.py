@@ -74,6 +74,7 @@ class Design(_Frozen):
 
     Attributes:
         size: side of every image in pixels.
+        combinations: in the order of tables.
         places: the sequence of trials of each place, practice not included.
         lease_minutes: how long a place is held for a rater who does nothing.
         key_sha256: digest of the sealed key, which tells images, models and kinds of trial.
@@ -85,6 +86,7 @@ class Design(_Frozen):
     aubench: str
     protocol: StudyProtocol
     size: int = Field(ge=32, le=2048)
+    combinations: tuple[str, ...] = Field(min_length=1)
     criteria: dict[str, Criteria]
     trials: tuple[Trial, ...] = Field(min_length=1)
     practice: Trial
@@ -137,7 +139,7 @@ class Secrets(_Frozen):
 
 
 class KeyImage(_Frozen):
-    """What an opaque name stands for; ``source`` is a model, ``target`` or ``neutral``."""
+    """What an opaque name stands for; ``source`` is a model, ``target`` or ``wrong``."""
 
     source: str
     sample: str

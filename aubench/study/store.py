@@ -220,22 +220,31 @@ class Store:
         with self._transaction() as connection:
             self._set(connection, rater, practised_at=self.clock())
 
-    def closed(self) -> bool:
-        """Whether the study takes no more answers."""
+    def note(self, name: str) -> None:
+        """Note something about the study, once."""
+        with self._transaction() as connection:
+            there = sql.select(STUDY.c.value).where(STUDY.c.name == name)
+            if connection.scalar(there) is None:
+                stamp = repr(self.clock())
+                connection.execute(sql.insert(STUDY).values(name=name, value=stamp))
+
+    def noted(self, name: str) -> bool:
+        """Whether something was noted."""
         with self._transaction(read=True) as connection:
-            return self._is_closed(connection)
+            return self._is_noted(connection, name)
 
     @staticmethod
-    def _is_closed(connection: sql.Connection) -> bool:
-        query = sql.select(STUDY.c.value).where(STUDY.c.name == "closed_at")
+    def _is_noted(connection: sql.Connection, name: str) -> bool:
+        query = sql.select(STUDY.c.value).where(STUDY.c.name == name)
         return connection.scalar(query) is not None
+
+    def closed(self) -> bool:
+        """Whether the study takes no more answers."""
+        return self.noted("closed_at")
 
     def close(self) -> None:
         """Take no more answers, for good."""
-        with self._transaction() as connection:
-            if not self._is_closed(connection):
-                stamp = repr(self.clock())
-                connection.execute(sql.insert(STUDY).values(name="closed_at", value=stamp))
+        self.note("closed_at")
 
     def lease(self, rater: Rater, seconds: float) -> int | None:
         """Hold a place for a rater and return it; None where all are held or done.
@@ -310,7 +319,7 @@ class Store:
 
     def _insert_answer(self, connection: sql.Connection, rater: int, answer: Answer) -> None:
         row = self._rater(connection, RATERS.c.id == rater)
-        if row is None or row.withdrawn_at is not None or self._is_closed(connection):
+        if row is None or row.withdrawn_at is not None or self._is_noted(connection, "closed_at"):
             raise Conflict(answer.trial)
         one = (ANSWERS.c.rater == rater) & (ANSWERS.c.trial == answer.trial)
         ranking = json.dumps(answer.ranking)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from aubench.errors import AubenchError
-from aubench.facs import load_facs, parse_aus
+from aubench.facs import AUS, load_facs, parse_aus
 from aubench.study.settings import Kind
 from aubench.study.sources import stray_aus
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from aubench.datasets.samples import SampleSet
+
+WRONG_STRENGTH = 3.0
+"""Intensity of AUs outside the judged region in faces that are known to be wrong."""
 STRONGEST = 8
 """Gold samples are drawn among so many with the strongest AUs of a combination."""
 
@@ -28,7 +33,7 @@ class Draft:
         sample, subject, text: of the prompt.
         kind: what the trial is for.
         repeats: index of the repeated trial.
-        neutral: keys of neutral faces, in trials whose best image is known.
+        wrong: keys of faces without the AUs, in trials whose best image is known.
         target: key of that best image.
     """
 
@@ -38,7 +43,7 @@ class Draft:
     text: str
     kind: Kind = "main"
     repeats: int | None = None
-    neutral: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
     target: str | None = None
 
 
@@ -87,9 +92,9 @@ def _check_fair(combination: str, rows: pd.DataFrame) -> None:
 
 
 def draw_known(
-    frame: pd.DataFrame, used: Sequence[Draft], count: int, k: int, generator: np.random.Generator
+    samples: SampleSet, used: Sequence[Draft], count: int, k: int, generator: np.random.Generator
 ) -> list[Draft]:
-    """Draw trials with a known best image: the target among neutral faces of the same subject.
+    """Draw trials with a known best image: the target among faces without the AUs.
 
     Samples are pure (no auxiliary AU), among the strongest of their combination, and none of
     ``used``; combinations take turns.
@@ -97,10 +102,11 @@ def draw_known(
     Raises:
         AubenchError: the samples have no targets, or none are left.
     """
-    combinations = [str(name) for name in generator.permutation(sorted(set(frame["strata"])))]
+    frame = samples.frame.assign(dataset=samples.dataset)
+    names = [str(name) for name in generator.permutation(sorted(set(frame["strata"])))]
     taken, drafts = {draft.sample for draft in used}, []
     for number in range(count):
-        combination = combinations[number % len(combinations)]
+        combination = names[number % len(names)]
         pure = frame[(frame["strata"] == combination) & (frame["combination"] == combination)]
         pure = pure[~pure["sample_id"].isin(taken) & pure["target"].notna()]
         if pure.empty:
@@ -113,29 +119,69 @@ def draw_known(
         )
         row = strongest.iloc[int(generator.integers(len(strongest)))]
         taken.add(str(row["sample_id"]))
-        drafts.append(_with_neutral(frame, row, combination, k, generator))
+        drafts.append(_with_wrong(frame, row, combination, k, generator))
     return drafts
 
 
-def _with_neutral(
+def _with_wrong(
     frame: pd.DataFrame,
     row: pd.Series,
     combination: str,
     k: int,
     generator: np.random.Generator,
 ) -> Draft:
+    """Return a trial of the target and k - 1 faces that show nothing in the judged region."""
+    if row["dataset"] == "synfacs":
+        keys = _same_scene(str(row["target"]), combination, k - 1, generator)
+    else:
+        keys = _other_neutral(frame, row, k - 1, generator)
+    base = _draft(row, combination)
+    return Draft(
+        combination, base.sample, base.subject, base.text, "gold",
+        wrong=tuple(keys), target=str(row["target"]),
+    )  # fmt: skip
+
+
+def _same_scene(
+    target: str, combination: str, count: int, generator: np.random.Generator
+) -> list[str]:
+    """Return keys of the same face in the same scene, with AUs of other regions or none.
+
+    Such a trial looks like any other: one background, faces that move.
+    """
+    import numpy as np
+
+    from aubench.synfacs.keys import format_key, parse_key
+
+    subject, _, scene = parse_key(target)
+    judged = set(parse_aus(combination))
+    name = combination
+    free = [au for au in AUS if au not in judged and not stray_aus(name, f"{name}+{au}")]
+    sets: list[list[int]] = [[], *([au] for au in free)]
+    opposed = load_facs().conflicts_in
+    sets += [list(pair) for pair in combinations(free, 2) if not opposed(pair)]
+    sets += [list(pair) for pair in combinations(free, 2) if opposed(pair)]
+    first = [int(i) + 1 for i in generator.permutation(len(free))]
+    order = [0, *first, *range(len(free) + 1, len(sets))]
+    keys = []
+    for index in order[:count]:
+        values = np.zeros(len(AUS), np.float32)
+        values[[AUS.index(au) for au in sets[index]]] = WRONG_STRENGTH
+        keys.append(format_key(subject, values, scene))
+    return keys
+
+
+def _other_neutral(
+    frame: pd.DataFrame, row: pd.Series, count: int, generator: np.random.Generator
+) -> list[str]:
+    """Return keys of neutral faces, of the same subject as far as they go."""
     own = frame[(frame["subject"] == row["subject"]) & (frame["reference"] != row["reference"])]
     other = frame[frame["subject"] != row["subject"]]
     keys: list[str] = []
     for pool in (own, other):
         distinct = sorted(set(pool["reference"]))
-        shuffled = [distinct[i] for i in generator.permutation(len(distinct))]
-        keys += shuffled[: k - 1 - len(keys)]
-    base = _draft(row, combination)
-    return Draft(
-        combination, base.sample, base.subject, base.text, "gold",
-        neutral=tuple(keys), target=str(row["target"]),
-    )  # fmt: skip
+        keys += [distinct[i] for i in generator.permutation(len(distinct))][: count - len(keys)]
+    return keys
 
 
 def repeat(drafts: Sequence[Draft], count: int, generator: np.random.Generator) -> list[Draft]:

@@ -1,0 +1,69 @@
+"""Who is excluded, by rules that were stated before the first answer."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import TYPE_CHECKING
+
+from aubench.study.results import Exclusion
+from aubench.study.settings import Key, Rules
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def gold_share(frame: pd.DataFrame) -> dict[str, float]:
+    """Return, by rater, the share of gold trials with the right face in the first place alone."""
+    gold = frame[(frame["kind"] == "gold") & (frame["model"] == "target")]
+    return {str(rater): float((part["rank"] == 1).mean()) for rater, part in gold.groupby("rater")}
+
+
+def median_seconds(frame: pd.DataFrame) -> dict[str, float]:
+    """Return, by rater, the median time of a trial in seconds, by the server's clock."""
+    trials = frame.drop_duplicates(["rater", "trial"])
+    return {str(rater): float(part.median()) for rater, part in trials.groupby("rater")["seconds"]}
+
+
+def self_tau(frame: pd.DataFrame, key: Key) -> dict[str, float]:
+    """Return, by rater, the mean Kendall's tau-b of repeated trials with their first showing."""
+    import numpy as np
+    from scipy.stats import kendalltau
+
+    pairs = {name: entry.repeats for name, entry in key.trials.items() if entry.repeats}
+    found: dict[str, list[float]] = {}
+    for rater, part in frame.groupby("rater"):
+        by_trial = {
+            str(name): one.set_index("image")["rank"] for name, one in part.groupby("trial")
+        }
+        for repeated, first in pairs.items():
+            if repeated in by_trial and first in by_trial:
+                a = by_trial[first].sort_index()
+                b = by_trial[repeated].reindex(a.index)
+                tau = float(kendalltau(a, b).statistic)
+                found.setdefault(str(rater), []).append(0.0 if np.isnan(tau) else tau)
+    return {rater: float(np.mean(values)) for rater, values in found.items()}
+
+
+def exclusions(
+    frame: pd.DataFrame, key: Key, rules: Rules, done: Set[str]
+) -> tuple[Exclusion, ...]:
+    """Return every rule with the raters it strikes; one rater may be struck by several."""
+    raters = sorted(set(frame["rater"]), key=int)
+
+    def below(values: dict[str, float], floor: float) -> tuple[str, ...]:
+        return tuple(rater for rater in raters if values.get(rater, floor) < floor)
+
+    struck = []
+    if rules.finished_only:
+        left = tuple(rater for rater in raters if rater not in done)
+        struck.append(Exclusion(rule="did not finish", raters=left))
+    if any(entry.kind == "gold" for entry in key.trials.values()):
+        rule = f"right face first in less than {rules.min_gold:.0%} of the gold trials"
+        struck.append(Exclusion(rule=rule, raters=below(gold_share(frame), rules.min_gold)))
+    rule = f"median trial under {rules.min_seconds:g} s"
+    struck.append(Exclusion(rule=rule, raters=below(median_seconds(frame), rules.min_seconds)))
+    if rules.min_self_tau is not None:
+        rule = f"mean tau with oneself under {rules.min_self_tau:g}"
+        taus = below(self_tau(frame, key), rules.min_self_tau)
+        struck.append(Exclusion(rule=rule, raters=taus))
+    return tuple(struck)
