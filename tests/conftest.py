@@ -35,6 +35,18 @@ def stranger_site(tmp_path_factory):
     return site
 
 
+@pytest.fixture(scope="session")
+def small_runs(aubench_home, tmp_path_factory):
+    """Finished run folders of two controls on 24 samples of ``conflict``, by name; read only."""
+    from aubench.engine.run import RunConfig, execute
+
+    root = tmp_path_factory.mktemp("small-runs")
+    metrics = ("fid", "kid", "is", "pixels", "aaad", "au")
+    for name in ("oracle", "copy-reference"):
+        execute(RunConfig(name, "conflict", root / name, limit=24, metrics=metrics))
+    return {name: root / name for name in ("oracle", "copy-reference")}
+
+
 @pytest.fixture
 def aubench(stranger_site, tmp_path):
     """Return a function that runs the command line in a process of its own."""

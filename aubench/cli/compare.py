@@ -80,9 +80,9 @@ def _show(found: Comparison) -> None:
     for name, reason in found.skipped.items():
         console.print(f"  {name}: {reason}", markup=False)
     _table("F1 of each AU, second detector", found.aus, (one.name, two.name))
-    if found.combinations:
-        _table("AAAD of each combination, second detector", found.combinations,
-               (one.name, two.name))  # fmt: skip
+    for what, family in (("stratum", found.strata), ("combination", found.combinations)):
+        if family:
+            _table(f"AAAD of each {what}, second detector", family, (one.name, two.name))
 
 
 def _table(

@@ -40,6 +40,7 @@ class Comparison:
         metrics: alone, each with its own p.
         aus: F1 of each AU by the second detector, a family.
         combinations: AAAD by the second detector of each combination of enough samples, a family.
+        strata: the same of each stratum of the protocol, a family.
         skipped: metrics that cannot be compared, with the reason.
         by_sample: per-sample values of both runs [N], by metric.
     """
@@ -49,6 +50,7 @@ class Comparison:
     metrics: list[Difference]
     aus: list[Difference]
     combinations: list[Difference]
+    strata: list[Difference]
     skipped: dict[str, str]
     by_sample: dict[str, tuple[Vector, Vector]]
     found: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]] | None
@@ -63,6 +65,7 @@ class Comparison:
             "metrics": [asdict(d) for d in self.metrics],
             "aus": [asdict(d) for d in self.aus],
             "combinations": [asdict(d) for d in self.combinations],
+            "strata": [asdict(d) for d in self.strata],
             "skipped": self.skipped,
         }
 
@@ -114,7 +117,7 @@ def compare(first: Run, second: Run, minimum: int = MINIMUM) -> Comparison:
     metrics: list[Difference] = []
     samples: dict[str, tuple[Vector, Vector]] = {}
     aus: list[Difference] = []
-    combinations: list[Difference] = []
+    families: dict[str, list[Difference]] = {"combination": [], "strata": []}
     found = None
     if not a.missing and "fid" in groups:
         metrics += _distances(a, b, "kid" in groups)
@@ -138,9 +141,15 @@ def compare(first: Run, second: Run, minimum: int = MINIMUM) -> Comparison:
     metrics = [d for d in metrics if d.name not in skipped]
     metrics += [of_means(n, *p, a.subjects, higher=up.get(n, False)) for n, p in samples.items()]
     if "aaad_second" in samples:
-        names = [str(name) for name in first.samples.frame["combination"]]
-        combinations = _combinations(samples["aaad_second"], names, a.subjects, minimum)
-    return Comparison(first, second, metrics, aus, combinations, skipped, samples, found)
+        frame = first.samples.frame
+        for column in families:
+            names = [str(name) for name in frame[column]]
+            if len(set(names)) > 1:
+                families[column] = _family(samples["aaad_second"], names, a.subjects, minimum)
+    return Comparison(
+        first, second, metrics, aus, families["combination"], families["strata"], skipped, samples,
+        found,
+    )  # fmt: skip
 
 
 def _distances(a: Measured, b: Measured, kid: bool) -> list[Difference]:
@@ -195,7 +204,7 @@ def _skipped(first: Run, second: Run, names: Sequence[str]) -> dict[str, str]:
     return out
 
 
-def _combinations(
+def _family(
     pair: tuple[Vector, Vector], names: Sequence[str], subjects: Sequence[str], minimum: int
 ) -> list[Difference]:
     array, out = np.asarray(names), []
@@ -210,12 +219,12 @@ def _combinations(
 
 
 def most_different(pair: tuple[Vector, Vector], count: int) -> list[int]:
-    """Return rows by the size of the difference, half where the first is higher, half lower.
+    """Return rows by the size of the difference: where the first is higher, then where it is lower.
 
-    Rows that do not differ are left out.
+    Half each, or more of one where the other has too few; rows that do not differ are left out.
     """
     gap = pair[0] - pair[1]
-    order = np.argsort(-gap, kind="stable")
-    high = [int(i) for i in order[: count - count // 2] if gap[i] > 0]
-    low = [int(i) for i in order[::-1][: count // 2] if gap[i] < 0]
-    return high + low
+    high = [int(i) for i in np.argsort(-gap, kind="stable") if gap[i] > 0]
+    low = [int(i) for i in np.argsort(gap, kind="stable") if gap[i] < 0]
+    some = min(len(low), max(count // 2, count - len(high)))
+    return high[: count - some] + low[:some]
