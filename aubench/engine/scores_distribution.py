@@ -66,6 +66,9 @@ def inception(m: Measured) -> list[ScoreRow]:
     """Return the inception score; it says little of faces."""
     if m.missing:
         return missing(m, [("is", True)], m.missing)
+    name = m.extractor.split("|")[0]
+    if "logits" not in m.generated[name]:
+        return missing(m, [("is", True)], f"{name} knows no classes")
     logits, _ = m.extracted("logits")
     value, spread = inception_score(logits)
     id_ = f"is|{m.extractor}|splits=10|seed=2020|n={len(logits)}"
