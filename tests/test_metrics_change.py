@@ -65,7 +65,7 @@ def test_a_face_changes_where_its_au_acts(au):
     other = commanded_regions(labels_of([1 if au != 2 else 17])[None])
     assert locality(change, own)[0] > 0.55  # the rest is noise
     assert locality(change, other)[0] < 0.35
-    assert outside_change(change, own)[0] < 0.3 * outside_change(change, other)[0]
+    assert outside_change(change, own)[0] < 0.5 * outside_change(change, other)[0]
 
 
 def test_the_shipped_regions_hold_for_subjects_they_were_not_read_off():
