@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aubench.errors import AubenchError
@@ -275,12 +276,14 @@ class GANimation(Generator):
         columns: tuple[int, ...],
         *,
         level: float = 1.0,
+        side: int = 0,
         saturated: bool = False,
         digest: str | None = None,
         device: str = "cpu",
     ) -> None:
         self.painter = painter.to(device)
         self.columns, self.level, self.saturated = columns, level, saturated
+        self.side = side  # of the images the weights were trained on; 0 for the size asked
         self.digest, self.device = digest, device
 
     @classmethod
@@ -308,8 +311,8 @@ class GANimation(Generator):
         card = read_card(path, digest)
         painter = painter_of(read_state(path), str(path))
         columns = columns_of(painter.aus, card, str(path))
-        level = float(card.get("label level", 1.0))
-        return cls(painter, columns, level=level, saturated=saturated, digest=digest,
+        level, side = float(card.get("label level", 1.0)), int(card.get("size", 0))
+        return cls(painter, columns, level=level, side=side, saturated=saturated, digest=digest,
                    device=device)  # fmt: skip
 
     @classmethod
@@ -359,8 +362,21 @@ class GANimation(Generator):
         return np.concatenate(parts)
 
     def _paint(self, x: Tensor, aus: Tensor) -> Tensor:
+        """Return [B, 3, H, W].
+
+        Weights of another size see the reference shrunk; their colour and attention are enlarged,
+        and what attention keeps is the reference at its full size.
+        """
         x, aus = x.to(self.device), aus.to(self.device)
-        colour, attention = self.painter(x, aus)
+        whole, side = x.shape[2:], self.side
+        if side in (0, x.shape[2]):
+            colour, attention = self.painter(x, aus)
+        else:
+            small = F.interpolate(x, (side, side), mode="area")
+            colour, attention = (
+                F.interpolate(part, whole, mode="bilinear", align_corners=False)
+                for part in self.painter(small, aus)
+            )
         return blend(x, colour, saturate(attention) if self.saturated else attention)
 
 

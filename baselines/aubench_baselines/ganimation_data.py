@@ -23,7 +23,7 @@ import numpy.typing as npt
 from aubench.errors import AubenchError, suggest
 from aubench.facs import AUS
 from aubench.files import sha256_bytes, sha256_file
-from aubench_baselines.ganimation import OPENFACE, SCALE
+from aubench_baselines.ganimation import OPENFACE, SCALE, SIZE
 
 Images = npt.NDArray[np.uint8]
 KINDS = ("intensities", "labels")
@@ -32,6 +32,8 @@ ARRAYS = {
     ("numpy._core.multiarray", "_reconstruct"),
     ("numpy.core.multiarray", "scalar"),
     ("numpy._core.multiarray", "scalar"),
+    ("numpy.core.numeric", "_frombuffer"),
+    ("numpy._core.numeric", "_frombuffer"),
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
     ("_codecs", "encode"),  # how Python 3 writes the bytes of an array at protocol 2
@@ -83,12 +85,19 @@ def load_faces(data: str, kind: str, size: int, limit: int) -> Faces:
 
 
 def _synfacs(kind: str, size: int, limit: int) -> Faces:
-    """Return targets and references of the training split; references are neutral."""
+    """Return targets and references of the training split; references are neutral.
+
+    Sides that divide 128 are averaged from faces of 128 pixels, as the adapter does with
+    references at generation.
+    """
     from aubench.datasets.samples import INTENSITIES, LABELS
     from aubench.datasets.synfacs import load_split
     from aubench.synfacs.render import renderer_id
 
-    targets, references, _, frame = load_split("train", size, limit or None)
+    factor = SIZE // size if SIZE % size == 0 else 1
+    full = load_split("train", size * factor, limit or None)
+    targets, references = (shrink(part, factor) for part in full[:2])
+    frame = full[3]
     columns = list(INTENSITIES if kind == "intensities" else LABELS)
     values = frame[columns].to_numpy(np.float32) / (SCALE if kind == "intensities" else 1)
     neutral = np.zeros((len(references), len(AUS)), np.float32)
@@ -97,8 +106,23 @@ def _synfacs(kind: str, size: int, limit: int) -> Faces:
     def images(rows: npt.NDArray[np.int64]) -> Images:
         return np.stack([targets[r] if r < count else references[r - count] for r in rows])
 
-    fingerprint = f"{renderer_id()} train {count} targets, {len(references)} references, {kind}"
+    fingerprint = (
+        f"{renderer_id()} train {count} targets, {len(references)} references, {kind}, "
+        f"{size * factor} px" + (f" averaged to {size}" if factor > 1 else "")
+    )
     return Faces(np.concatenate([values, neutral]), AUS, images, fingerprint)
+
+
+def shrink(images: Images, factor: int) -> Images:
+    """Return uint8 [N, H, W, 3] as means of ``factor`` × ``factor`` pixels, rounded."""
+    if factor == 1:
+        return images
+    n, side = len(images), images.shape[1] // factor
+    out = np.empty((n, side, side, 3), np.uint8)
+    for start in range(0, n, 512):  # a copy in floats of all would not fit
+        part = images[start : start + 512].reshape(-1, side, factor, side, factor, 3)
+        out[start : start + 512] = np.rint(part.mean((2, 4), dtype=np.float32))
+    return out
 
 
 def _folder(folder: Path, kind: str, size: int, limit: int) -> Faces:
