@@ -46,7 +46,7 @@ def test_intervals_of_distances_cover_the_distance_at_this_n():
     """Against a fixed reference set, the mean over fresh sets of the same N; FID and KID alike.
 
     The distance itself is biased at finite N, which an interval from one set cannot know; so the
-    claim is on the expectation at this N. Measured coverage: see docs/metrics.md.
+    claim is on the expectation at this N. Measured coverage: see docs/metrics/index.md.
     """
     rng = np.random.default_rng(1)
     real = features(rng, 400)
