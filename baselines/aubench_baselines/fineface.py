@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from aubench.errors import AubenchError, suggest
+from aubench.errors import AubenchError
 from aubench.facs import AUS
 from aubench.files import sha256_bytes, sha256_file
 from aubench.generator import Generator, GeneratorInfo, Request, Unsupported, WeightSource
@@ -22,36 +22,15 @@ from aubench_baselines.fineface_modules import AUS as THEIRS
 if TYPE_CHECKING:
     from torch import Tensor
 
-BASES = {"sd21": "stabilityai/stable-diffusion-2-1-base", "sd15": "SG161222/Realistic_Vision_V4.0_noVAE"}  # fmt: skip
+BASES = {
+    "sd21": "stabilityai/stable-diffusion-2-1-base",
+    "sd15": "SG161222/Realistic_Vision_V4.0_noVAE",
+}
 SUPPORTED = tuple(au for au in AUS if au in THEIRS)
-OPTIONS: dict[str, type] = {
-    "base": str, "variant": str, "prompt": str, "intensity": float, "au_scale": float,
-    "steps": int, "guidance": float, "batch": int, "download": str,
-}  # fmt: skip
 DEFAULTS: dict[str, Any] = {
     "base": "", "variant": "sd21", "prompt": "a close up photo of a person's face",
     "intensity": 3.0, "au_scale": 1.0, "steps": 30, "guidance": 7.5, "batch": 4, "download": "no",
 }  # fmt: skip
-
-
-def read_options(name: str, given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Return a model's options, those given in place of the defaults, of the same types.
-
-    Raises:
-        AubenchError: one is unknown or its value unreadable.
-    """
-    found = dict(defaults)
-    for key, word in given.items():
-        if key not in defaults:
-            raise AubenchError(
-                f"{name} has no option '{key}'{suggest(key, defaults)}",
-                f"choose from {', '.join(defaults)}",
-            )
-        try:
-            found[key] = type(defaults[key])(word)
-        except ValueError as error:
-            raise AubenchError(f"option {key}={word} is not a number") from error
-    return found
 
 
 def vector(request: Request, unknown: float) -> npt.NDArray[np.float32]:
@@ -109,7 +88,7 @@ class FineFace(Generator):
         from aubench_baselines.fineface_modules import AUEncoder, fill, put_in
         from aubench_baselines.sd_adapter import read_adapter
         from aubench_baselines.sd_base import base_digest, load_base
-        from aubench_baselines.sd_sampling import prepare
+        from aubench_baselines.sd_sampling import prepare, read_options
 
         chosen = read_options("fineface", options, DEFAULTS)
         if chosen["variant"] not in BASES:

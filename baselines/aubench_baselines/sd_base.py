@@ -12,11 +12,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aubench.errors import AubenchError
 from aubench.files import write_text
 from aubench_baselines.sd_shapes import DDIM, SCHEDULE, shape_of
+
+if TYPE_CHECKING:
+    from aubench_baselines.sd_shapes import Shape
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 TOKENIZER = "openai/clip-vit-large-patch14"
@@ -41,6 +44,33 @@ def write_index(folder: Path) -> None:
     write_text(
         folder / "scheduler" / "scheduler_config.json", json.dumps(schedule, indent=1) + "\n"
     )
+
+
+def write_random_base(folder: Path, shape: Shape, seed: int = 0, *, half: bool = True) -> Path:
+    """Write an untrained base of a shape, to exercise loading and training; return the folder.
+
+    Its tokenizer knows our AU texts and no more.
+    """
+    import torch
+
+    from aubench.datasets.synfacs import train_combinations
+    from aubench.describe import describe
+    from aubench.facs import parse_aus
+    from aubench_baselines.sd_text import GENERIC, train_tokenizer
+
+    torch.manual_seed(seed)
+    parts = {
+        "vae": shape.build_vae, "unet": shape.build_unet, "text_encoder": shape.build_text
+    }  # fmt: skip
+    with quiet():
+        for name, build in parts.items():  # one at a time: of SD 1.5's size each is gigabytes
+            part = build()
+            (part.half() if half else part).save_pretrained(folder / name)
+            del part
+    texts = [describe(parse_aus(name), seed=0).text for name in train_combinations()]
+    train_tokenizer(folder / "tokenizer", shape.vocabulary, [*texts, *GENERIC])
+    write_index(folder)
+    return folder
 
 
 @contextmanager

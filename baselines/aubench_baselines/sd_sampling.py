@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from aubench.errors import AubenchError, suggest
+
 if TYPE_CHECKING:
     import torch
 
@@ -53,6 +55,26 @@ def fitted(image: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
         return image
     scaled = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(scaled, dtype=np.uint8)
+
+
+def read_options(name: str, given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return a model's options, those given in place of the defaults, of the same types.
+
+    Raises:
+        AubenchError: one is unknown or its value unreadable.
+    """
+    found = dict(defaults)
+    for key, word in given.items():
+        if key not in defaults:
+            raise AubenchError(
+                f"{name} has no option '{key}'{suggest(key, defaults)}",
+                f"choose from {', '.join(defaults)}",
+            )
+        try:
+            found[key] = type(defaults[key])(word)
+        except ValueError as error:
+            raise AubenchError(f"option {key}={word} is not a number") from error
+    return found
 
 
 def filled(rows: Sequence[int], size: int) -> list[tuple[list[int], list[int]]]:
