@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from aubench.errors import AubenchError, suggest
-from aubench.files import shipped
+from aubench.files import atomic_path, shipped
 from aubench.record import Record, read_record
+from aubench.report.readme import write_readme
 
 
 def add_record(path: Path, folder: Path | None = None) -> Path:
@@ -18,10 +20,26 @@ def add_record(path: Path, folder: Path | None = None) -> Path:
     record = read_record(path)
     if record.counts.limited:
         raise AubenchError(f"{path} is a run with --limit", "leaderboards take whole protocols")
+    for name in (record.protocol.dataset, record.protocol.name, record.model.name):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
+            raise AubenchError(f"{path}: '{name}' is no name for a file", "rename the model")
     root = folder or shipped("leaderboards")
     target = root / record.protocol.dataset / record.protocol.name / f"{record.model.name}.json"
     record.write(target)
+    _add_grid(path.with_name("grid.png"), target.with_suffix(".webp"))
+    write_readme(root)
     return target
+
+
+def _add_grid(grid: Path, target: Path) -> None:
+    """Keep a contact sheet beside its record, small; without one, none of a former run stays."""
+    if not grid.is_file():
+        target.unlink(missing_ok=True)
+        return
+    from PIL import Image
+
+    with Image.open(grid, formats=["PNG"]) as sheet, atomic_path(target) as temporary:
+        sheet.convert("RGB").save(temporary, format="WEBP", quality=50, method=6)
 
 
 def boards(

@@ -1,0 +1,258 @@
+"""The site of the leaderboards: its files, what a browser makes of them; the generated README."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from aubench.errors import AubenchError
+from aubench.files import shipped
+from aubench.record import read_record
+from aubench.report.leaderboard import add_record
+from aubench.report.readme import generate
+from aubench.report.site import build
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+HOME = shipped("leaderboards")
+
+
+class Links(HTMLParser):
+    """Everything a page refers to, and whether its tags close."""
+
+    EMPTY = ("meta", "link", "img", "input", "br")
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.stack = [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.EMPTY:
+            self.stack.append(tag)
+        self.found += [value for name, value in attrs if name in {"href", "src"}]
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of the shipped leaderboards."""
+    folder = tmp_path / "boards"
+    shutil.copytree(HOME, folder)
+    return folder
+
+
+def test_the_readme_is_current():
+    """If this fails, `aubench leaderboard readme` writes it anew."""
+    assert (HOME / "README.md").read_text(encoding="utf-8") == generate()
+
+
+def test_a_new_record_changes_the_readme(copy, tmp_path):
+    data = json.loads((copy / "synfacs" / "test2k" / "oracle.json").read_text())
+    data["model"] |= {"name": "newcomer", "control": False}
+    (tmp_path / "record.json").write_text(json.dumps(data))
+    add_record(tmp_path / "record.json", copy)
+    text = (copy / "README.md").read_text()
+    assert "| newcomer | **0.00**" in text and text == generate(copy)
+    assert not (copy / "synfacs" / "test2k" / "newcomer.webp").exists()
+    data["model"]["name"] = "../../evil"
+    (tmp_path / "record.json").write_text(json.dumps(data))
+    with pytest.raises(AubenchError, match="no name for a file"):
+        add_record(tmp_path / "record.json", copy)
+
+
+def test_a_run_brings_its_contact_sheet(copy, small_runs, tmp_path):
+    shutil.copytree(small_runs["oracle"], tmp_path / "run")
+    path = tmp_path / "run" / "record.json"
+    data = json.loads(path.read_text())
+    data["counts"]["limited"] = False
+    path.write_text(json.dumps(data))
+    target = add_record(path, copy)
+    sheet = target.with_suffix(".webp").read_bytes()
+    assert sheet[8:12] == b"WEBP" and len(sheet) < 200_000
+    build(tmp_path / "site", copy)
+    assert (tmp_path / "site" / "records" / "synfacs-conflict-oracle.webp").read_bytes() == sheet
+
+
+def test_every_link_leads_to_a_file_and_none_outside(copy, tmp_path):
+    pages = build(tmp_path / "site", copy)
+    records = list(copy.glob("*/*/*.json"))
+    assert len(pages) == len(records) + 1 and len(records) > 10
+    for page in pages:
+        parser = Links()
+        parser.feed(page.read_text(encoding="utf-8"))
+        assert parser.stack == []
+        for link in parser.found:
+            assert link == "data:," or (page.parent / link).is_file(), link
+    for path in (tmp_path / "site").rglob("*"):
+        if path.suffix in {".html", ".css", ".js"}:
+            assert not re.search(r"https?://|@import|fetch\(|url\(", path.read_text())
+
+
+def test_a_page_tells_all_that_its_record_does(copy, tmp_path):
+    site = tmp_path / "site"
+    build(site, copy)
+    record = read_record(copy / "synfacs" / "conflict" / "vqauface.json")
+    text = (site / "records" / "synfacs-conflict-vqauface.html").read_text()
+    wanted = [record.protocol.sha256, record.provenance.images_sha256, record.model.weights_sha256,
+              record.provenance.hardware, "6+12+15+17", "AU23", "per generated image",
+              "synfacs-conflict-vqauface.webp", *(row.id for row in record.scores)]  # fmt: skip
+    for word in wanted:
+        assert word in text
+    again = json.loads((site / "records" / "synfacs-conflict-vqauface.json").read_text())
+    assert again == record.model_dump(mode="json")
+
+
+def test_hostile_records_stay_text(copy, tmp_path):
+    path = copy / "synfacs" / "test2k" / "nearest.json"
+    data = json.loads(path.read_text())
+    data["model"] |= {"name": "../<script>alert(1)</script>", "training": '"><img src=x>'}
+    data["scores"][0]["note"] = "<b>"
+    path.write_text(json.dumps(data))
+    pages = build(tmp_path / "site", copy)
+    assert all((tmp_path / "site") in page.resolve().parents for page in pages)
+    for page in pages:
+        assert "<script>alert" not in page.read_text() and "<img src=x" not in page.read_text()
+
+
+def test_the_same_records_give_the_same_site_and_nothing_else_is_replaced(copy, tmp_path):
+    def contents(folder):
+        return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    build(one, copy)
+    (copy / "synfacs" / "unseen" / "shuffled.json").unlink()
+    build(two, copy)
+    build(one, copy)
+    assert contents(one) == contents(two)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    with pytest.raises(AubenchError, match="holds files of something else"):
+        build(tmp_path / "mine", copy)
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "x"
+    with pytest.raises(AubenchError, match="no records"):
+        build(tmp_path / "three", tmp_path / "mine")
+
+
+def test_command(aubench, tmp_path):
+    done = aubench("leaderboard", "build", "--out", "site", check=0)
+    assert "index.html" in done.stdout and (tmp_path / "site" / "index.html").is_file()
+    assert "is current" in aubench("leaderboard", "readme", "--check", check=0).stdout
+    shutil.copytree(HOME, tmp_path / "boards")
+    (tmp_path / "boards" / "synfacs" / "conflict" / "oracle.json").unlink()
+    stale = aubench("leaderboard", "readme", "--check", "--leaderboards", "boards", check=2)
+    assert "is not current" in stale.stderr
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A real Chromium without network."""
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("no chromium with chromedriver on this machine")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic",
+                 "--no-first-run", "--disable-background-networking",
+                 "--disable-component-update", "--disable-sync",
+                 f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):  # fmt: skip
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("site"), HOME)
+
+
+def look(browser, page, width=1200, dark=False):
+    """Open a page from disk in a window of a width, light or dark."""
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
+        "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500,
+    })  # fmt: skip
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    browser.get(Path(page).as_uri())
+
+
+def test_sorting_and_filtering(browser, site):
+    look(browser, site[0])
+    by, find = "css selector", 'section[data-protocol="test2k"] '
+    column = browser.execute_script(
+        f"return [...document.querySelectorAll('{find}thead th')]"
+        ".findIndex((head) => head.textContent.startsWith('FID'))"
+    )
+    head = browser.find_elements(by, find + "thead th")[column]
+
+    def values():
+        return browser.execute_script(
+            f"return [...document.querySelectorAll('{find}tbody tr')]"
+            f".map((row) => Number(row.cells[{column}].dataset.value))"
+        )
+
+    head.find_element(by, "button").click()
+    assert head.get_attribute("aria-sort") == "ascending" and values() == sorted(values())
+    head.find_element(by, "button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert values() == sorted(values(), reverse=True) and len(values()) >= 5
+
+    def choose(name, value):
+        browser.execute_script(
+            "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
+            "e.dispatchEvent(new Event('input'))", name, value)  # fmt: skip
+
+    def shown(what):
+        return [e.text for e in browser.find_elements(by, what) if e.is_displayed()]
+
+    choose("protocol", "unseen")
+    assert shown("section.board h2") == ["synfacs/unseen"]
+    choose("protocol", "")
+    choose("metric", head.get_attribute("data-id"))
+    assert shown("section.board h2") == ["synfacs/test2k"]
+    assert len(shown("section.board thead th")) == 2
+    choose("metric", "")
+    choose("search", "vqa")
+    assert set(shown("tbody th a")) == {
+        e for e in shown("tbody th a") if "vqa" in e
+    } and shown("tbody th a")  # fmt: skip
+    browser.find_element(by, "#controls").click()
+    choose("search", "oracle")
+    assert shown("section.board h2") == [] and shown("#nothing")
+    logged = [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
+    assert logged == []
+
+
+def test_light_and_dark(browser, site):
+    def back():
+        return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+
+    look(browser, site[0])
+    assert back() == "rgb(255, 255, 255)"
+    look(browser, site[0], dark=True)
+    assert back() == "rgb(13, 17, 23)"
+    browser.find_element("css selector", "#theme").click()
+    assert back() == "rgb(255, 255, 255)"
+    look(browser, site[1], dark=True)  # the choice lasts on other pages
+    assert back() == "rgb(255, 255, 255)"
+    browser.find_element("css selector", "#theme").click()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_phone_scrolls_tables_and_not_the_page(browser, site, number):
+    look(browser, site[number], width=360)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    wide = "[...document.querySelectorAll('.scroll')].some((e) => e.scrollWidth > e.clientWidth)"
+    assert browser.execute_script(f"return {wide}")
+    assert not [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
+    if number == 1:
+        pictures = "return [...document.images].every((i) => i.complete && i.naturalWidth > 0)"
+        assert browser.execute_script(pictures) and browser.find_elements("css selector", "img")
