@@ -183,3 +183,69 @@ def simulate(study_folder: Path, worths: tuple[str, ...], raters: int | None,
     click.echo(f"{len(bots)} bots, {count} rankings stored")
     expected = simulation.truth(world)
     click.echo("expected AUCHS: " + ", ".join(f"{m} {v:.3f}" for m, v in expected.items()))
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    from aubench.errors import AubenchError
+
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise AubenchError(f"{option} '{text}'", f"write {option} 10,20,30") from error
+
+
+@study.command()
+@click.option("--difference", type=click.FloatRange(min=0, min_open=True), default=0.5,
+              show_default=True, help="Of two models' mean AUCHS.")  # fmt: skip
+@click.option("--models", type=click.IntRange(2, 9), default=5, show_default=True,
+              help="Models that are ranked.")  # fmt: skip
+@click.option("--combinations", type=click.IntRange(min=1), default=6, show_default=True)
+@click.option("--raters", default="10,15,20,30", show_default=True, help="Sizes to try.")
+@click.option("--items", default="3,5,10", show_default=True,
+              help="Sizes to try, samples of each combination.")  # fmt: skip
+@click.option("--rater-spread", type=click.FloatRange(min=0), default=0.3, show_default=True,
+              help="Deviation of log worths from rater to rater.")  # fmt: skip
+@click.option("--item-spread", type=click.FloatRange(min=0), default=0.5, show_default=True,
+              help="Deviation of log worths from sample to sample.")  # fmt: skip
+@click.option("--power", "wanted", type=click.FloatRange(0, 1), default=0.8, show_default=True)
+@click.option("--studies", type=click.IntRange(min=10), default=400, show_default=True,
+              help="Simulated studies of each size.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def power(difference: float, models: int, combinations: int, raters: str, items: str,
+          rater_spread: float, item_spread: float, wanted: float, studies: int,
+          seed: int) -> None:  # fmt: skip
+    """Say how many raters and items it takes to see a difference."""
+    from aubench.study.power import Question
+    from aubench.study.power import power as simulate_power
+    from aubench.study.terminal import power_text
+
+    question = Question(difference, models, combinations, rater_spread, item_spread)
+    rows = simulate_power(
+        question, _numbers(raters, "--raters"), _numbers(items, "--items"), studies, seed
+    )
+    click.echo(power_text(question, rows, wanted, studies))
+
+
+@study.command()
+@click.argument("table", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--paper", is_flag=True, help="Audit the paper's Table 4 (15 raters, 5 items).")
+@click.option("--raters", type=click.IntRange(min=1), help="Who ranked, as the source says.")
+@click.option("--items", type=click.IntRange(min=1), help="Images of each model in a row.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if anything is wrong.")
+def check(
+    table: Path | None, paper: bool, raters: int | None, items: int | None, strict: bool
+) -> int:
+    """Audit a published table of mean rank scores (CSV, TSV or Markdown)."""
+    from aubench.errors import AubenchError
+    from aubench.study.rank_tables import audit, paper_table, read_table
+    from aubench.study.terminal import audit_text
+
+    if (table is None) == (not paper):
+        raise AubenchError("no table" if table is None else "two tables", "give FILE or --paper")
+    if table is None:
+        found, raters, items = paper_table(), raters or 15, items or 5
+    else:
+        found = read_table(table)
+    findings = audit(found, raters, items)
+    click.echo(audit_text(found, findings))
+    return int(strict and any(finding.fault for finding in findings))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from aubench.study.power import Power, Question
+from aubench.study.rank_tables import Finding, RankTable
 from aubench.study.results import MEAN, StudyResults
 from aubench.study.simulation import Coverage
 
@@ -108,3 +112,43 @@ def coverage_text(found: Coverage) -> str:
         f"single combinations: {found.cells:.3f}; right order of all models: {found.order:.3f}; "
         f"mean width of the mean's interval {found.width:.3f}",
     ])  # fmt: skip
+
+
+def power_text(question: Question, rows: Sequence[Power], wanted: float, studies: int) -> str:
+    """Return power by raters and items, and the smallest size that suffices."""
+    table = [["raters", "items a combination", "rankings", "interval excludes 0", "Nemenyi"]]
+    table += [
+        [str(row.raters), str(row.items), str(row.raters * row.items * question.combinations),
+         f"{row.paired:.3f} ± {1.96 * row.error:.3f}", f"{row.nemenyi:.3f}"]
+        for row in rows
+    ]  # fmt: skip
+    enough = [row for row in rows if row.paired >= wanted]
+    best = min(enough, key=lambda row: (row.raters * row.items, row.raters), default=None)
+    last = (
+        f"no size above reaches a power of {wanted:.0%}"
+        if best is None
+        else f"a power of {wanted:.0%} takes {best.raters} raters and {best.items} items "
+        "a combination, the fewest rankings of the sizes above"
+    )
+    return "\n".join([
+        f"share of {studies} simulated studies that see a difference of "
+        f"{question.difference:g} in mean AUCHS ({question.models} models, "
+        f"{question.combinations} combinations, spread of raters {question.rater_spread:g}, "
+        f"of items {question.item_spread:g})",
+        *_grid(table), last,
+    ])  # fmt: skip
+
+
+def audit_text(table: RankTable, findings: Sequence[Finding]) -> str:
+    """Return what an audit found, faults first."""
+    faults = [finding for finding in findings if finding.fault]
+    lines = [f"{table.name}: {len(table.rows)} rows, {table.k} models, {table.decimals} decimals"]
+    for finding in [*faults, *(finding for finding in findings if not finding.fault)]:
+        lines.append(f"{'FAULT' if finding.fault else 'ok   '}  {finding.where}: {finding.what}")
+    lines.append(
+        f"{len(faults)} things that complete rankings without rounding beyond the last digit "
+        "cannot give; ask the authors about excluded, repeated or missing rankings and about ties"
+        if faults
+        else "nothing here contradicts complete rankings"
+    )
+    return "\n".join(lines)
