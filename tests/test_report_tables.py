@@ -59,7 +59,7 @@ def test_reported_values_add_up_to_the_papers(number):
 
 def test_the_paper_agrees_with_itself_where_it_repeats_itself():
     paper = load_paper()
-    full = next(row for row in paper.of(3).rows if row.key == "vqauface").values
+    full = next(row for row in paper.of(3).rows if row.key == "vqauface-anatomical-all").values
     assert paper.of(5).rows[0].values == full == paper.of(6).rows[0].values
     *rows, mean = paper.of(4).rows
     for method, value in mean.values.items():
@@ -98,7 +98,7 @@ def test_measured_values_are_the_records_and_stand_in_columns_of_their_own(board
     found = boards()
     table = build(3, found, "both")
     assert [c.source for c in table.columns] == ["reported"] * 5 + ["measured"] * 6
-    row = next(row for row in table.rows if row.key == "vqauface")
+    row = next(row for row in table.rows if row.key == "vqauface-anatomical-all")
     record = found.of("test2k")["vqauface"]
     assert row.cells[0].value == 63.604
     assert row.cells[5].value == record.score("fid").value
@@ -124,8 +124,10 @@ def test_rows_of_other_ids_are_marked_and_not_ranked_together(boards):
     table = build(3, found, "measured")
     rows = {row.key: row for row in table.rows}
     assert "inception" in rows["other"].cells[0].notes[0]
-    assert rows["other"].cells[0].rank == rows["vqauface"].cells[0].rank == 0
-    assert {rows["other"].cells[3].rank, rows["vqauface"].cells[3].rank} == {1}  # equal values
+    assert rows["other"].cells[0].rank == rows["vqauface-anatomical-all"].cells[0].rank == 0
+    assert {rows["other"].cells[3].rank, rows["vqauface-anatomical-all"].cells[3].rank} == {
+        1
+    }  # equal values
     assert all(cell.rank == 0 for row in table.rows if row.control for cell in row.cells)
 
 
@@ -135,9 +137,16 @@ def test_ablations_and_label_input_fill_the_papers_rows(boards):
             if score["metric"] == "aaad":
                 score["value"] = 0.99
 
-    found = boards("test2k", "vqauface-no-structure", "vqauface", better)
-    row = next(r for r in build(3, found, "both").rows if r.key == "vqauface-no-structure")
+    found = boards("test2k", "vqauface-anatomical-no-structure", "vqauface", better)
+    row = next(
+        r for r in build(3, found, "both").rows if r.key == "vqauface-anatomical-no-structure"
+    )
     assert row.cells[4].value == 0.574 and row.cells[9].value == 0.99 and row.cells[9].rank == 1
+    found = boards("test2k", "vqauface-anatomical-all", "vqauface")
+    rows = {row.key: row for row in build(3, found, "both").rows}
+    assert rows["vqauface"].section == "further models"
+    assert rows["vqauface-anatomical-all"].cells[0].value == 63.604
+    assert rows["vqauface-anatomical-all"].cells[5].value is not None
     path = boards.folder / "synfacs" / "label-input"
     data = json.loads((path / "oracle.json").read_text())
     data["model"] |= {"name": "vqauface-labels", "control": False}

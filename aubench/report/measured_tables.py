@@ -9,9 +9,10 @@ from aubench.record import Record
 from aubench.report.paper import PaperTable
 from aubench.report.table import Cell, Column, Row, Table, ranked
 from aubench.report.tables import (
-    LABEL_MODELS,
+    LABELS,
     METRICS,
     MODEL,
+    WHOLE,
     Boards,
     dagger,
     measured_cell,
@@ -82,8 +83,11 @@ def table_3(told: PaperTable, boards: Boards) -> Table | None:
         return None
     known = {row.key: row for row in told.rows}
     rows = []
-    for record in _ordered(records.values(), [row.key for row in told.rows]):
+    first = [MODEL if row.key == WHOLE not in records else row.key for row in told.rows]
+    for record in _ordered(records.values(), first):
         name = record.model.name
+        if name == MODEL and WHOLE not in records:
+            name = WHOLE
         paper = known.get(name)
         section = paper.section if paper else CONTROLS if record.model.control else OTHERS
         rows.append(_row(paper.label if paper else name, record, section, name))
@@ -127,9 +131,10 @@ def table_4(told: PaperTable, boards: Boards) -> Table | None:
 
 def table_5(told: PaperTable, boards: Boards) -> Table | None:
     """Return VQ-AUFace on texts beside the variant that reads labels."""
-    text, rows = boards.of("test2k").get(MODEL), []
+    whole, rows = boards.of("test2k"), []
+    text = whole.get(WHOLE, whole.get(MODEL))
     labels = boards.of("label-input")
-    label = next((labels[name] for name in LABEL_MODELS if name in labels), None)
+    label = labels.get(LABELS)
     if text is not None:
         rows.append(_row(told.rows[0].label, text, "", "text"))
     if label is not None:
@@ -182,10 +187,8 @@ def _finish(told: PaperTable, boards: Boards, rows: list[Row], protocols: set[st
     unknown: list[str] = []
 
     def tied(best: Row, row: Row, cell: Cell) -> bool | None:
-        records = boards.of("test2k")
-        if best.key not in records or row.key not in records:
-            return None
-        found = boards.pairs["test2k"].tie(cell.metric, records[best.key], records[row.key])
+        one, two = (_behind(boards, r.key) for r in (best, row))
+        found = boards.pairs["test2k"].tie(cell.metric, one, two)
         if found is None:
             unknown.append(row.key)
         return found
@@ -195,6 +198,12 @@ def _finish(told: PaperTable, boards: Boards, rows: list[Row], protocols: set[st
         names = ", ".join(dict.fromkeys(unknown))
         general.append(f"Not compared in pairs with the best, so ties are not known: {names}.")
     return replace(table, general=tuple(general))
+
+
+def _behind(boards: Boards, key: str) -> Record:
+    """Return the record behind a row of Table 3."""
+    records = boards.of("test2k")
+    return records.get(key) or records[MODEL]
 
 
 def _about(boards: Boards, protocol: str) -> str:

@@ -22,8 +22,10 @@ TITLES = {"fid": "FID", "kid": "KID", "is": "IS", "lpips": "LPIPS", "aaad": "AAA
           "aaad_second": "AAAD, 2nd detector"}  # fmt: skip
 DIGITS = {"fid": 2, "kid": 4}
 MODEL = "vqauface"
-LABEL_MODELS = ("vqauface-labels", "vqauface-label-input")
-"""Names under which the variant of VQ-AUFace that reads labels is looked for, Table 5."""
+WHOLE = "vqauface-anatomical-all"
+"""The whole model as trained beside its ablations; where there is none, the shipped one."""
+LABELS = "vqauface-labels"
+"""The variant of VQ-AUFace that reads labels, Table 5."""
 
 
 @dataclass(frozen=True)
