@@ -236,11 +236,12 @@ def test_training_faces_of_synfacs_are_the_packs_that_data_build_renders(monkeyp
 @pytest.mark.slow
 def test_nearest_control_is_caught_in_a_run(tmp_path, monkeypatch):
     """The whole way: a control that returns training faces, and the renderer that does not."""
+    from aubench_baselines.controls import Nearest
+
     from aubench.datasets.images import SynfacsImages
     from aubench.datasets.synfacs import split_frame
     from aubench.engine.run import RunConfig, execute
     from aubench.protocol import load_protocol
-    from aubench_baselines.controls import Nearest
 
     samples = load_protocol("conflict", "synfacs").samples().limit(8)
     known = Nearest(samples, SynfacsImages()).keys()

@@ -48,7 +48,7 @@ def clip_network(name: str, file: Path) -> Any:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore")  # torch calls its archives old-fashioned
             network = FeatureExtractorCLIP(name, ["clip"], feature_extractor_weights_path=str(file))
     except (RuntimeError, KeyError, IndexError, ValueError) as error:
         raise AubenchError(f"{file} is not {name}", f"`aubench weights fetch {name}`") from error
