@@ -221,5 +221,5 @@ def test_what_is_missing_is_said_in_one_line(place, tmp_path, monkeypatch):
         load(place, image_encoder=str(tmp_path / "none"))
     with pytest.raises(AubenchError, match="autoencoder 'stabilityai/sd-vae-ft-mse'"):
         load(place, vae="stabilityai/sd-vae-ft-mse")
-    with pytest.raises(AubenchError, match="no option .facescale"):
+    with pytest.raises(AubenchError, match="no option 'facescale'"):
         load(place, facescale="1")

@@ -107,7 +107,6 @@ class FineFace(Generator):
         fill(pipe.unet, encoder, state, str(weights.path))
         prepare(pipe, device)
         encoder.to(device, pipe.unet.dtype).eval()
-        pipe.unet.to(pipe.unet.dtype)
         parts = " ".join(sha256_file(file) for file in files.values())
         return cls(pipe, encoder, chosen, sha256_bytes(f"{parts} {base}".encode()))
 

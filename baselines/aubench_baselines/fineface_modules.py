@@ -97,7 +97,7 @@ def put_in(unet: Any, scale: float = 1.0) -> nn.ModuleDict:
             continue
         layer = unet.get_submodule(name.removesuffix(".processor"))
         module = DecoupledAttention(layer.to_k.in_features, layer.to_k.out_features, scale)
-        module.to(layer.to_k.weight.device)
+        module.to(layer.to_k.weight)  # device and dtype
         with torch.no_grad():
             module.au_to_k.weight.copy_(layer.to_k.weight)
             module.au_to_v.weight.copy_(layer.to_v.weight)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aubench.errors import AubenchError
 from aubench.files import atomic_path
+from aubench_baselines.sd_base import quiet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,7 +102,8 @@ def read_adapter(pipe: Any, path: Path) -> None:
     if not any("lora" in key for key in state):
         raise AubenchError(f"{path} holds no LoRA weights", "a file of save_lora_weights")
     try:
-        pipe.load_lora_weights(dict(state), adapter_name=NAME)
+        with quiet():  # it tells of what is not there; what does not fit is told below
+            pipe.load_lora_weights(dict(state), adapter_name=NAME)
     except Exception as error:
         first = (str(error).strip().splitlines() or ["?"])[0]
         raise AubenchError(f"the LoRA of {path} does not fit the base: {first[:200]}") from error

@@ -55,7 +55,7 @@ class UniPortrait(Generator):
         """
         import torch
 
-        from aubench_baselines.sd_base import base_digest, load_base
+        from aubench_baselines.sd_base import base_digest, load_base, quiet
         from aubench_baselines.sd_sampling import read_options
         from aubench_baselines.sd_text import check_way
         from aubench_baselines.uniportrait_files import load_face, load_vae, official_files
@@ -71,8 +71,9 @@ class UniPortrait(Generator):
         face = load_face(pipe, files, chosen, download)
         pipe.set_progress_bar_config(disable=True)
         pipe.to(device)
-        for part in (pipe.unet, pipe.vae, pipe.text_encoder, face):
-            part.to(device, kind).eval().requires_grad_(False)
+        with quiet():
+            for part in (pipe.unet, pipe.vae, pipe.text_encoder, face):
+                part.to(device, kind).eval().requires_grad_(False)
         parts = " ".join(sha256_file(file) for _, file in sorted(files.items()))
         return cls(pipe, face, chosen, sha256_bytes(f"{parts} {base}".encode()))
 
