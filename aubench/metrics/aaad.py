@@ -57,11 +57,13 @@ def constants(image: Probabilities, target: Probabilities, *, seed: int = 2020) 
 
 
 def aaad(cosine: Vector, scale: Constants) -> float:
-    """Return (mean cosine - low) / (high - low); not clipped.
+    """Return (mean cosine - low) / (high - low); not clipped. NaN of no cosine.
 
     Raises:
         ValueError: the constants coincide.
     """
+    if not len(cosine):
+        return float("nan")
     if scale.high <= scale.low:
         raise ValueError("the reference set gives no range: largest and smallest cosine coincide")
     return float((np.mean(cosine) - scale.low) / (scale.high - scale.low))
