@@ -10,8 +10,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from aubench_baselines import ganimation, ganimation_data, ganimation_train
-from aubench_baselines.ganimation import Critic, GANimation, Painter, blend, saturate, to_float
+from aubench_baselines.ganimation import GANimation
 from aubench_baselines.ganimation_data import Faces, load_faces, read_openface
+from aubench_baselines.ganimation_losses import generator_loss, gradient_penalty
+from aubench_baselines.ganimation_networks import (
+    Critic,
+    Painter,
+    blend,
+    saturate,
+    to_float,
+    to_pixels,
+)
 from aubench_baselines.ganimation_train import Loop, Settings, settings_of
 from PIL import Image
 
@@ -140,7 +149,7 @@ def test_gradient_penalty_of_a_linear_critic_is_known():
         return (x * weight).sum((1, 2, 3)), None
 
     x, fake = torch.rand(4, 3, 8, 8), torch.rand(4, 3, 8, 8)
-    found = ganimation_train.gradient_penalty(critic, x, fake, torch.rand(4, 1, 1, 1))
+    found = gradient_penalty(critic, x, fake, torch.rand(4, 1, 1, 1))
     assert float(found) == pytest.approx((float(weight.norm()) - 1) ** 2, rel=1e-5)
 
 
@@ -148,9 +157,7 @@ def test_gradient_penalty_is_taken_between_real_and_fake():
     """The slope of a sum of squares is 2x, so the penalty tells where it was taken."""
     share = torch.full((1, 1, 1, 1), 0.25)
     x, fake = torch.full((1, 3, 4, 4), 1.0), torch.full((1, 3, 4, 4), 3.0)
-    found = ganimation_train.gradient_penalty(
-        lambda z: (z.square().sum((1, 2, 3)), None), x, fake, share
-    )
+    found = gradient_penalty(lambda z: (z.square().sum((1, 2, 3)), None), x, fake, share)
     norm = 2 * 2.5 * np.sqrt(48)
     assert found.item() == pytest.approx((norm - 1) ** 2, rel=1e-5)
 
@@ -167,7 +174,7 @@ def test_terms_of_the_generator_have_the_stated_weights():
     def critic(image):
         return torch.full((5, 2, 2), 3.0), torch.full((5, 12), 0.5)
 
-    found = ganimation_train.generator_loss(x, aus, wanted, painter, critic, s)
+    found = generator_loss(x, aus, wanted, painter, critic, s)
     terms = {key: float(value) for key, value in found.items()}
     assert terms["fool"] == -3.0
     assert terms["au"] == pytest.approx(4000 / 5 * 0.25)
@@ -452,7 +459,7 @@ def test_an_official_checkpoint_runs_and_attention_saturates_on_request(tmp_path
         colour, attention = painter.eval()(x, torch.linspace(0, 1, 12)[None])
     for saturated in (False, True):
         mask = saturate(attention) if saturated else attention
-        wanted = ganimation.to_pixels(blend(x, colour, mask))
+        wanted = to_pixels(blend(x, colour, mask))
         found = load(path, saturate=saturated).generate([asked])
         assert np.abs(found.astype(int) - wanted).max() <= 1
     assert load(tmp_path).weights_sha256 == load(path).weights_sha256

@@ -24,8 +24,9 @@ from aubench.errors import AubenchError, suggest
 from aubench.files import atomic_path, sha256_file, write_text
 from aubench.generator import Training
 from aubench.progress import bar
-from aubench_baselines.ganimation import SIZE, Critic, Painter, blend, to_float
 from aubench_baselines.ganimation_data import Faces, digest_of, load_faces
+from aubench_baselines.ganimation_losses import generator_loss, gradient_penalty
+from aubench_baselines.ganimation_networks import SIZE, Critic, Painter, blend, to_float
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -126,56 +127,6 @@ def _sound(s: Settings) -> Settings:
     if not 0 <= s.average < 1 or s.rate <= 0:
         raise AubenchError("average must lie in 0..1, rate be more than 0")
     return s
-
-
-def generator_loss(
-    x: Tensor, aus: Tensor, wanted: Tensor, painter: Any, critic: Any, s: Settings
-) -> dict[str, Tensor]:
-    """Return the weighted terms of the generator's loss; their sum is its loss.
-
-    Args:
-        x: real images [B, 3, H, W].
-        aus: their AUs [B, A].
-        wanted: commanded AUs [B, A].
-        painter: the generator network.
-        critic: gives realness and AUs.
-        s: the weights of the terms.
-    """
-    colour, first = painter(x, wanted)
-    fake = blend(x, colour.float(), first.float())
-    realness, told = critic(fake)
-    colour, second = painter(fake, aus)
-    back = blend(fake, colour.float(), second.float())
-    masks = (first.float(), second.float())
-    return {
-        "fool": -realness.float().mean(),
-        "au": s.au / len(x) * F.mse_loss(told.float(), wanted),
-        "cycle": s.cycle * (back - x).abs().mean(),
-        "mask": s.mask * sum((m.mean() for m in masks), torch.zeros(())),
-        "tv": s.variation * sum((total_variation(m) for m in masks), torch.zeros(())),
-    }
-
-
-def total_variation(mask: Tensor) -> Tensor:
-    """Return the sum of absolute differences of neighbours of [B, 1, H, W]."""
-    across = (mask[..., :, 1:] - mask[..., :, :-1]).abs().sum()
-    return across + (mask[..., 1:, :] - mask[..., :-1, :]).abs().sum()
-
-
-def gradient_penalty(critic: Any, x: Tensor, fake: Tensor, share: Tensor) -> Tensor:
-    """Return the mean of (gradient norm - 1)² between real and fake images.
-
-    Args:
-        critic: gives realness [B, h, w] and AUs.
-        x: real images [B, 3, H, W].
-        fake: generated ones.
-        share: [B, 1, 1, 1] in 0..1, of the real image.
-    """
-    between = (share * x + (1 - share) * fake).detach().requires_grad_(True)
-    realness, _ = critic(between)
-    (slope,) = torch.autograd.grad(realness.float().sum(), between, create_graph=True)
-    norm: Tensor = slope.flatten(1).norm(dim=1)
-    return ((norm - 1) ** 2).mean()
 
 
 class Loop:
