@@ -1,0 +1,452 @@
+"""Intensity response: closed forms, the shipped scale, scores of made-up generators, bad input."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from scipy import stats
+
+from aubench.detectors.detector import WEIGHTS
+from aubench.detectors.intensity import (
+    IntensityScale,
+    evidence,
+    fit,
+    fit_au,
+    level_weights,
+    load_scale,
+    write_scale,
+)
+from aubench.engine.commanded import Commanded
+from aubench.engine.measured import FIRST, SECOND, Measured
+from aubench.engine.pairs import Pairs
+from aubench.engine.scores_au import aaad
+from aubench.engine.scores_response import response, strata
+from aubench.errors import AubenchError
+from aubench.facs import AUS
+from aubench.metrics import response as curves
+from aubench.protocol import load_protocol
+
+LEVELS = np.arange(6.0)
+NAN = float("nan")
+
+
+# Functions of series
+
+
+def test_order_is_spearmans_with_ties_and_gaps():
+    draw = np.random.default_rng(1)
+    series = draw.integers(0, 4, (50, 6)).astype(float)
+    series[:10, 2] = NAN
+    found = curves.rank_correlation(series, LEVELS)
+    for values, rho in zip(series, found, strict=True):
+        known = np.isfinite(values)
+        if np.ptp(values[known]):
+            assert rho == pytest.approx(stats.spearmanr(values[known], LEVELS[known])[0])
+        else:
+            assert rho == 0
+
+
+@given(arrays.arrays(float, (4, 6), elements=st.integers(-9, 9).map(float)))
+def test_order_knows_no_scale(series):
+    first = curves.rank_correlation(series, LEVELS)
+    assert first == pytest.approx(curves.rank_correlation(np.exp(series / 2), LEVELS))
+    assert first == pytest.approx(-curves.rank_correlation(-series, LEVELS))
+
+
+def test_order_of_nothing():
+    flat, few = np.full((1, 6), 2.0), np.array([[1.0, 2, NAN, NAN, NAN, NAN]])
+    assert curves.rank_correlation(flat, LEVELS) == [0] and curves.flat(flat).all()
+    assert np.isnan(curves.rank_correlation(few, LEVELS)).all()
+    # noise far under any step is no order either
+    assert curves.rank_correlation(flat + LEVELS * 1e-6, LEVELS) == [0]
+
+
+def test_line_is_least_squares():
+    draw = np.random.default_rng(2)
+    series = LEVELS * 0.8 + draw.standard_normal((20, 6))
+    slope, share = curves.line(series, LEVELS)
+    for values, a, r in zip(series, slope, share, strict=True):
+        fitted = stats.linregress(LEVELS, values)
+        assert a == pytest.approx(fitted.slope)
+        assert r == pytest.approx(fitted.rvalue**2 if fitted.slope > 0 else 0)
+
+
+def test_line_through_little():
+    cases = np.array([LEVELS, -LEVELS, np.full(6, 3.0), [1, NAN, 3, NAN, NAN, NAN],
+                      [0, NAN, 2, NAN, 4, NAN]])  # fmt: skip
+    slope, share = curves.line(cases, LEVELS)
+    assert slope == pytest.approx([1, -1, 0, NAN, 1], nan_ok=True)
+    assert share == pytest.approx([1, 0, 0, NAN, 1], nan_ok=True)
+
+
+def test_steps_down():
+    cases = np.array([LEVELS, -LEVELS, [0, 1, 2, 1, 3, 4], np.full(6, 1.0),
+                      [0, NAN, 1, 2, NAN, 1], [NAN, 1, NAN, 0, NAN, NAN]])  # fmt: skip
+    found = curves.violations(cases)
+    assert found == pytest.approx([0, 1, 1 / 5, 0.5, 0, NAN], nan_ok=True)
+
+
+def test_random_and_flat_series_go_down_equally_often():
+    draw = np.random.default_rng(3)
+    assert curves.violations(draw.standard_normal((4000, 6))).mean() == pytest.approx(0.5, abs=0.01)
+
+
+@given(arrays.arrays(float, 4, elements=st.floats(-5, 5)),
+       arrays.arrays(float, 4, elements=st.floats(-5, 5)), st.floats(-2, 2))  # fmt: skip
+def test_interaction_is_what_is_no_sum(rows, columns, strength):
+    sums = rows[None, :, None] + columns[None, None, :]
+    assert curves.interaction(sums) == pytest.approx(np.zeros((1, 3, 3)), abs=1e-9)
+    a, b = np.array([0, 1, 3, 5.0]), np.array([0, 1, 3, 5.0])
+    joint = sums + strength * a[None, :, None] * b
+    assert curves.interaction(joint)[0] == pytest.approx(
+        strength * np.outer(a[1:], b[1:]), abs=1e-8
+    )
+    size = abs(strength) * 9.0  # the mean of 1, 3, 5 times itself
+    assert curves.interaction_error(sums, joint) == pytest.approx([size], abs=1e-8)
+    assert curves.interaction_size(joint) == pytest.approx([size], abs=1e-8)
+    assert curves.interaction_error(joint, joint) == pytest.approx([0], abs=1e-9)
+
+
+def test_interaction_of_a_part_of_a_grid():
+    grid = np.fromfunction(lambda s, a, b: a * b + 0 * s, (2, 4, 4))
+    grid[0, 3, 3] = NAN
+    grid[1, 0, 0] = NAN  # every contrast needs it
+    size = curves.interaction_size(grid)
+    assert size[0] == pytest.approx((np.outer([1, 2, 3], [1, 2, 3]).sum() - 9) / 8)
+    assert np.isnan(size[1])
+
+
+def test_agreement_forgives_an_offset_and_nothing_else():
+    draw = np.random.default_rng(4)
+    true = draw.uniform(0, 5, (200, 3))
+    found = np.stack([true[:, 0] + 2, true[:, 1] * 0.2, draw.permutation(true[:, 2])], 1)
+    icc = curves.agreement(found, true)
+    assert icc[0] == pytest.approx(1) and 0.2 < icc[1] < 0.6 and abs(icc[2]) < 0.2
+    assert curves.distance(found, true)[:3] == pytest.approx(abs(found - true)[:3].mean(1))
+
+
+def test_agreement_without_a_command():
+    found, true = np.ones((4, 3)), np.zeros((4, 3))
+    true[:, 1] = NAN
+    true[0, 2] = 1
+    assert np.isnan(curves.agreement(found, true)[:2]).all()
+    assert curves.agreement(found, true)[2] == 0  # no spread in what was found
+    assert np.isnan(curves.agreement(found[:1], true[:1])).all()
+    assert np.isnan(curves.distance(found[:1], np.full((1, 3), NAN))).all()
+
+
+# The scale from evidence to intensity
+
+
+def test_evidence_is_a_logit_that_stays_finite():
+    p = np.array([0, 1e-9, 0.25, 0.5, 0.75, 1], np.float32)
+    assert np.isfinite(evidence(p)).all() and evidence(p)[3] == 0
+    assert evidence(p)[4] == pytest.approx(np.log(3)) == -evidence(p)[2]
+    assert (
+        evidence(p)[0] == pytest.approx(-evidence(p)[5]) and np.isnan(evidence(np.array([NAN])))[0]
+    )
+
+
+def test_levels_weigh_the_same():
+    weights = level_weights(np.array([0, 0, 0, 0.5, 1, 2, 3, 4, 5, 4.9]))
+    assert weights[:3].sum() == weights[3:5].sum() == weights[5] == weights[8:].sum() == 1
+
+
+def made_up(count, seed):
+    """Evidence that bends and saturates, with noise."""
+    draw = np.random.default_rng(seed)
+    true = np.where(draw.random((count, 12)) < 0.5, draw.uniform(0, 5, (count, 12)), 0)
+    logit = 14 * np.tanh(true / 3) - 6 + 0.5 * draw.standard_normal(true.shape)
+    return 1 / (1 + np.exp(-logit)), true
+
+
+def test_a_scale_is_learned_and_rises():
+    p, true = made_up(3000, 1)
+    scale = IntensityScale("x", fit(p, true), {})
+    assert all(len(x) <= 30 and (np.diff(x) > 0).all() and (np.diff(y) > 0).all()
+               for x, y in scale.knots)  # fmt: skip
+    new_p, new = made_up(2000, 2)
+    found = scale(new_p)
+    assert (curves.agreement(found, new) > 0.95).all()
+    assert found.min() >= 0 and found.max() <= 5 and np.abs(found - new).mean() < 0.3
+    with pytest.raises(AubenchError, match="no scale"):
+        fit_au(np.zeros(50), np.linspace(0, 5, 50))
+
+
+def test_the_shipped_scale_is_loaded_for_its_own_weights_only(tmp_path):
+    from aubench.detectors import load_detector
+
+    second, first = load_detector(SECOND), load_detector(FIRST)
+    scale = load_scale(second)
+    assert scale is not None and scale.card["test"]["mean"]["ICC"] > 0.9
+    assert load_scale(replace(second, sha256="0" * 64)) is None and load_scale(first) is None
+    write_scale(tmp_path / "nano-b.intensity.json", second, scale.knots, {"seed": 1})
+    again = load_scale(second, tmp_path)
+    p = np.random.default_rng(0).random((20, 12))
+    assert again is not None and (again(p) == scale(p)).all() and again.id != scale.id
+
+
+@pytest.mark.parametrize("damage", ["not json", "{}", "fall", "short"])
+def test_a_damaged_scale_is_refused(tmp_path, damage):
+    from aubench.detectors import load_detector
+
+    path = tmp_path / "nano-b.intensity.json"
+    data = json.loads((WEIGHTS / path.name).read_text())
+    if damage == "fall":
+        data["knots"]["AU4"][1].reverse()
+    elif damage == "short":
+        data["knots"]["AU4"][0].pop()
+    path.write_text(json.dumps(data) if damage in ("fall", "short") else damage)
+    with pytest.raises(AubenchError, match=r"nano-b\.intensity\.json"):
+        load_scale(load_detector(SECOND), tmp_path)
+
+
+def test_the_shipped_scale_reads_faces_of_strangers():
+    from aubench.datasets import image_source
+    from aubench.detectors import load_detector
+
+    frame = load_protocol("intensity").samples().frame
+    detector = load_detector(SECOND)
+    scale = load_scale(detector)
+    for au in (1, 17):
+        rows = frame[frame["strata"] == f"sweep {au}"]
+        rows = rows[rows["subject"].isin(sorted(set(rows["subject"]))[:3])]
+        images = image_source("synfacs").load_many(list(rows["target"]), 128)
+        p = detector.probabilities(images)
+        column, asked = AUS.index(au), rows[f"I{au}"].to_numpy()
+        assert scale is not None and stats.spearmanr(evidence(p)[:, column], asked)[0] > 0.9
+        assert np.abs(scale(p)[:, column] - asked).mean() < 1
+        others = np.delete(scale(p), column, 1)
+        assert others.mean() < 0.5
+
+
+def test_faces_that_fit_a_scale_are_of_their_split():
+    from aubench.calibration import draw, quality
+    from aubench.synfacs.keys import SPLITS, parse_key
+
+    keys, values = draw("validation", 200, 1)
+    for key, row in zip(keys, values, strict=True):
+        subject, told, _ = parse_key(key)
+        assert int(subject[1:]) in SPLITS["validation"] and told == pytest.approx(row)
+    active = values[values > 0]
+    assert active.min() < 0.5 and active.max() > 4.8
+    told = quality(values, values)
+    assert told["mean"]["ICC"] == 1 and told["mean"]["MAE where active"] == 0
+
+
+# Scores of made-up generators on the frozen protocol
+
+
+SCALE = IntensityScale("straight", ((np.array([-10.0, 15]), np.array([0.0, 5])),) * 12, {})
+"""Five levels in 25 units of evidence."""
+
+
+def probabilities(levels):
+    return (1 / (1 + np.exp(-(np.asarray(levels, float) * 5 - 10)))).astype(np.float32)
+
+
+def measured(samples, shown, truth=None, graded=True, scale=SCALE, failed=()):
+    """Return what a run holds if the second detector sees these levels [N, 12]."""
+    known = samples.intensities()
+    kept = np.setdiff1d(np.arange(len(samples)), failed)
+    seen, true = probabilities(shown), probabilities(known if truth is None else truth)
+    frame = samples.frame
+    return Measured(
+        generated={name: {"probabilities": seen[kept]} for name in (FIRST, SECOND)},
+        targets={name: {"probabilities": true} for name in (FIRST, SECOND)},
+        kept=kept, labels=samples.labels(), wanted=samples.labels().astype(np.float32),
+        subjects=samples.subjects(), thresholds={SECOND: np.full(12, 0.5, np.float32)},
+        pairs=Pairs({}, {}), ref="synfacs-1.0/intensity", extractor="",
+        tags={name: f"{name}@0 0" for name in (FIRST, SECOND)}, source="labels",
+        strata=[str(s) for s in frame["strata"]], frozen={}, missing="", references=None,
+        unidentified="", attributes={}, memory=None, reasons={},
+        commanded=Commanded(known, [str(k) for k in frame["reference"]], graded, scale),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def samples():
+    """Three AUs swept and one grid, on four subjects."""
+    whole = load_protocol("intensity").samples()
+    frame = whole.frame
+    wanted = frame["strata"].isin(["sweep 1", "sweep 12", "sweep 24", "grid 6+12 x 15"])
+    few = sorted(set(frame[frame["strata"] == "grid 6+12 x 15"]["subject"]))[:4]
+    return whole.subset((wanted & frame["subject"].isin(few)).to_numpy())
+
+
+def scores(m):
+    return {row.metric: row for row in response(m)}
+
+
+def test_a_generator_that_obeys(samples):
+    found = scores(measured(samples, samples.intensities()))
+    assert len(samples) == 4 * (3 * 6 + 16)
+    for name in ("spearman", "linearity", "slope", "response_icc", "intensity_icc"):
+        assert found[name].value == pytest.approx(1, abs=1e-4), name
+        assert found[name].ci == pytest.approx((1, 1), abs=1e-4) and found[name].higher_is_better
+    for name in ("violations", "response_mae", "intensity_mae", "interaction"):
+        assert found[name].value == pytest.approx(0, abs=1e-4), name
+        assert not found[name].higher_is_better
+    assert "sweeps=12" in found["spearman"].id and "+intensity@straight" in found["slope"].id
+    assert found["spearman"].n == 72 and found["interaction"].n == 64
+    assert "targets reach 1.000" in found["spearman"].note
+
+
+def test_a_generator_that_obeys_in_reverse(samples):
+    known = samples.intensities()
+    found = scores(measured(samples, np.where(samples.labels(), 5 - known, 0)))
+    # level 0 is shown as 0, E as 0: ranks 1.5, 6, 5, 4, 3, 1.5
+    assert found["spearman"].value == pytest.approx(
+        stats.spearmanr([0, 4, 3, 2, 1, 0], range(6))[0], abs=1e-6
+    )
+    assert found["violations"].value == pytest.approx(4 / 5)
+    assert found["linearity"].value == 0 and found["slope"].value < 0
+
+
+def test_a_generator_that_only_switches(samples):
+    """The right AU, always at C: some order, little line, and the level is wrong by half."""
+    found = scores(measured(samples, samples.labels() * 3.0))
+    rho = stats.spearmanr([0, 3, 3, 3, 3, 3], range(6))[0]
+    assert found["spearman"].value == pytest.approx(rho, abs=1e-6)
+    assert found["violations"].value == pytest.approx(4 * 0.5 / 5)
+    assert found["response_mae"].value == pytest.approx((0 + 2 + 1 + 0 + 1 + 2) / 6, abs=1e-4)
+
+
+def test_a_generator_that_does_nothing(samples):
+    found = scores(measured(samples, np.full((len(samples), 12), 0.5)))
+    for name in ("spearman", "linearity"):
+        assert found[name].value is None and found[name].ci is None
+        assert "12 of 12 series do not respond" in found[name].note
+    assert found["slope"].value == pytest.approx(0, abs=1e-6)
+    assert found["violations"].value == 0.5
+    assert found["response_icc"].value == pytest.approx(0, abs=1e-6)
+
+
+def test_some_series_that_do_nothing_count_as_none(samples):
+    shown = samples.intensities().copy()
+    shown[:, AUS.index(24)] = 0
+    found = scores(measured(samples, shown))
+    assert found["spearman"].value == pytest.approx(2 / 3, abs=1e-6)
+    assert "4 of 12 series do not respond" in found["spearman"].note
+    by = strata(measured(samples, shown))
+    assert [row.value for row in by["sweep 24"] if row.metric == "spearman"] == [None]
+    assert by["sweep 1"][0].value == pytest.approx(1)
+
+
+def test_aus_that_suppress_each_other(samples):
+    known = samples.intensities().astype(float)
+    smile, droop = AUS.index(12), AUS.index(15)
+    truth = known.copy()
+    truth[:, smile] *= 1 - 0.1 * known[:, droop]  # the interaction of AU12: -0.1 a b
+    found = scores(measured(samples, known, truth))
+    size = 0.1 * 9 / 3  # one AU of three
+    assert found["interaction"].value == pytest.approx(size, abs=1e-3)
+    assert f"only add up has {size:.3f}" in found["interaction"].note
+    assert scores(measured(samples, truth, truth))["interaction"].value == pytest.approx(
+        0, abs=1e-3
+    )
+    # as strongly as the truth, but the other way round
+    other = known.copy()
+    other[:, smile] *= 1 + 0.1 * known[:, droop]
+    other[:, smile] = np.minimum(other[:, smile], 5)
+    assert scores(measured(samples, other, truth))["interaction"].value > size
+
+
+def test_samples_that_failed_are_as_wrong_as_can_be(samples):
+    known = samples.intensities()
+    at = next(i for i, s in enumerate(samples.frame["strata"])
+              if s == "sweep 12" and known[i].max() == 5)  # fmt: skip
+    found = scores(measured(samples, known, failed=[at]))
+    assert "1 failed samples count as farthest" in found["spearman"].note
+    rho = stats.spearmanr([0, 1, 2, 3, 4, -9], range(6))[0]
+    assert found["spearman"].value == pytest.approx((11 + rho) / 12, abs=1e-6)
+    assert found["response_mae"].value == pytest.approx(5 / 72, abs=1e-4)
+    assert found["intensity_mae"].value == pytest.approx(5 / len(samples), abs=1e-4)
+
+
+def test_one_subject_has_no_interval(samples):
+    one = samples.subset((samples.frame["subject"] == samples.subjects()[0]).to_numpy())
+    found = scores(measured(one, one.intensities()))
+    assert found["spearman"].value == pytest.approx(1)
+    assert all(row.ci is None for row in found.values())
+
+
+def test_parts_of_series_have_a_reason(samples):
+    part = samples.subset(list(range(0, len(samples), 11)))
+    found = scores(measured(part, part.intensities()))
+    assert found["interaction"].value is None and found["interaction"].note == "no complete grid"
+    two = samples.subset((samples.frame["combination"] == "neutral").to_numpy())
+    found = scores(measured(two, two.intensities()))
+    for name in ("spearman", "linearity", "slope", "violations", "response_icc", "intensity_icc"):
+        assert found[name].value is None and found[name].note, name
+
+
+def test_protocols_that_command_no_levels():
+    part = load_protocol("test2k").samples().limit(60)
+    m = measured(part, part.intensities(), graded=False)
+    found = scores(m)
+    assert set(found) == {"intensity_icc", "intensity_mae"} and not strata(m)
+    assert found["intensity_icc"].value == pytest.approx(1, abs=1e-4)
+    assert "the texts tell no intensity" in found["intensity_icc"].note
+    assert m.commanded is not None
+    unknown = replace(m.commanded, intensities=np.full((len(part), 12), NAN, np.float32))
+    assert response(replace(m, commanded=unknown)) == []
+    assert response(replace(m, commanded=None)) == []
+    (row,) = response(replace(m, commanded=replace(m.commanded, scale=None)))
+    assert row.value is None and "aubench.calibration" in row.note
+
+
+def test_aaad_leaves_out_what_asks_for_nothing(samples):
+    found = {row.metric: row for row in aaad(measured(samples, samples.intensities()))}
+    quiet = int((samples.labels().sum(1) == 0).sum())
+    assert quiet == 4 * 4 and found["aaad"].n == len(samples) - quiet
+    assert f"{quiet} samples that ask for no AU" in found["aaad"].note
+    only = samples.subset((samples.frame["combination"] == "neutral").to_numpy())
+    found = {row.metric: row for row in aaad(measured(only, only.intensities()))}
+    assert found["aaad"].value is None and "ask for no AU" in found["aaad"].note
+
+
+# What generators are told, and the command
+
+
+def test_generators_are_told_intensities_in_their_own_way():
+    from dataclasses import make_dataclass
+
+    from aubench.engine.generation import requests
+    from aubench.generator import Generator
+
+    part = load_protocol("intensity").samples().limit(20)
+    info = make_dataclass("Info", ["inputs"])
+
+    def ask(*inputs):
+        generator = type("One", (Generator,), {"info": info(frozenset(inputs)), "load": None,
+                                               "generate": None})  # fmt: skip
+        return requests(part, None, generator(), range(len(part)), 128)
+
+    by_label, by_text = ask("au"), ask("text")
+    assert all((r.intensities == part.intensities()[i]).all() and not r.text
+               for i, r in enumerate(by_label))  # fmt: skip
+    assert all(r.intensities is None and r.text == part.frame["text"].iloc[i]
+               for i, r in enumerate(by_text))  # fmt: skip
+
+
+def test_response_belongs_to_full_and_to_graded_protocols():
+    from aubench.cli.run import _profile
+
+    assert "response" in _profile("paper", "intensity", "synfacs")
+    assert "response" not in _profile("paper", "test2k", "synfacs")
+    assert _profile("full", "intensity", "synfacs").count("response") == 1
+
+
+def test_command_scores_a_part_of_the_protocol(aubench, tmp_path):
+    out = tmp_path / "run"
+    words = ("run", "--model", "oracle", "--protocol", "intensity", "--limit", "12", "--out", out)
+    shown = aubench(*words, "--metrics", "aaad,au,response", check=0).stdout
+    rows = {row["metric"]: row for row in json.loads((out / "record.json").read_text())["scores"]}
+    assert rows["spearman"]["value"] is None and "no series" in rows["spearman"]["note"]
+    assert "—" in shown and rows["intensity_mae"]["value"] < 1
+    assert rows["aaad"]["id"].split("|")[2] == "target=labels"
