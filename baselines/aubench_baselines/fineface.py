@@ -33,22 +33,23 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def vector(request: Request, unknown: float) -> npt.NDArray[np.float32]:
-    """Return FineFace's intensities float32 [12] of a request.
+def vector(request: Request, unknown: float, model: str = "FineFace") -> npt.NDArray[np.float32]:
+    """Return intensities float32 [12] of a request in the order of DISFA's AUs.
 
     Args:
         request: with AUs.
         unknown: intensity of an AU that is commanded without one.
+        model: named in errors; MagicFace has the same AUs.
 
     Raises:
-        Unsupported: it commands an AU that FineFace does not have.
+        Unsupported: it commands an AU that the model does not have.
     """
     if request.aus is None:
-        raise AubenchError("fineface reads AUs, and the protocol gives none")
+        raise AubenchError(f"{model} reads AUs, and the protocol gives none")
     foreign = [au for au, on in zip(AUS, request.aus, strict=True) if on and au not in THEIRS]
     if foreign:
         names = ", ".join(f"AU{au}" for au in foreign)
-        raise Unsupported(request.sample_id, f"FineFace has no {names}")
+        raise Unsupported(request.sample_id, f"{model} has no {names}")
     values = np.zeros(len(THEIRS), np.float32)
     for i, au in enumerate(AUS):
         if request.aus[i]:

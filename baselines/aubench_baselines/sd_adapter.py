@@ -42,6 +42,10 @@ def add_adapters(pipe: Any, rank: int, targets: str, *, text_encoder: bool) -> N
     if text_encoder:
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(TEXT_TARGETS))
         pipe.text_encoder.add_adapter(config, NAME)
+    for part in (pipe.unet, pipe.text_encoder):
+        for value in part.parameters():
+            if value.requires_grad:
+                value.data = value.data.float()
 
 
 def adapter_state(pipe: Any) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +86,10 @@ def quiet() -> Iterator[None]:
     d.disable_progress_bar()
     t.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            # `torch_dtype` is what all releases of diffusers know; recent ones prefer `dtype`.
+            warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
+            yield
     finally:
         d.set_verbosity(levels[0])
         t.set_verbosity(levels[1])
@@ -122,12 +126,11 @@ def load_base(name: str, *, dtype: Any, tokenizer: str = "", download: bool = Fa
 def _open(where: str, dtype: Any, *, local: bool) -> Any:
     from diffusers import StableDiffusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(
-        where, local_files_only=local, use_safetensors=True,
+    return StableDiffusionPipeline.from_pretrained(
+        where, torch_dtype=dtype, local_files_only=local, use_safetensors=True,
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
         low_cpu_mem_usage=False,
     )  # fmt: skip
-    return pipe.to(dtype)
 
 
 def _from_folder(path: Path, dtype: Any) -> Any:
@@ -167,11 +170,10 @@ def _from_file(path: Path, dtype: Any, tokenizer: str, download: bool) -> Any:
     with tempfile.TemporaryDirectory() as place:
         write_config(Path(place), words, path.with_suffix(""))
         try:
-            pipe = StableDiffusionPipeline.from_single_file(
-                str(path), config=place, local_files_only=True,
+            return StableDiffusionPipeline.from_single_file(
+                str(path), config=place, torch_dtype=dtype, local_files_only=True,
                 safety_checker=None, feature_extractor=None, tokenizer=words,
             )  # fmt: skip
-            return pipe.to(dtype)
         except Exception as error:
             raise AubenchError(
                 f"base {path} is not a Stable Diffusion 1.5 file: {_line(error)}"

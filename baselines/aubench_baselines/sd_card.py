@@ -45,7 +45,7 @@ def write_card(path: Path, loop: Loop, data: str, digest: str) -> None:
         ),
         "sha256": sha256_file(path),
         "base": base,
-        "base sha256": digest,
+        "base sha256": None if s.base else digest,
         "long text": s.long_text,
         "sampling": SAMPLING[s.preset],
         "data": {"name": data, "renderer": renderer_id() if s.data == "synfacs" else None},

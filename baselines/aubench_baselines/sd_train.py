@@ -325,7 +325,9 @@ def train_adapter(settings: Settings, out: Path, device: str) -> Path:
     base = settings.base or str(out / FOLDER.format(settings.preset))
     if not settings.base and not Path(base).is_dir():
         raise AubenchError(f"no base at {base}", "train stages 1 and 2 first, or --set base=…")
-    pipe = load_base(base, dtype=torch.float32)
+    # A frozen base of SD 1.5's size is kept in 16 bits; LoRA is in 32 either way.
+    half = settings.preset == "paper" and settings.precision == "bfloat16"
+    pipe = load_base(base, dtype=torch.bfloat16 if half else torch.float32)
     digest = base_digest(pipe)
     size = pipe.unet.config.sample_size * pipe.vae_scale_factor
     data = load_pictures(settings.data, size, settings.limit)

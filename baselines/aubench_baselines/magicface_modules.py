@@ -1,0 +1,150 @@
+"""MagicFace's networks on SD 1.5: an identity encoder read by the denoiser, AUs in the time step.
+
+Written from a description of the method (Wei et al., MagicFace); no line of its code was used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aubench.errors import AubenchError
+from aubench_baselines.fineface_modules import AUS, attend
+
+PROMPT = "A close up of a person."
+CHANNELS = 8
+"""Of the denoiser's input: latents, then latents of the image of background and pose."""
+
+
+class Recorder:
+    """Self-attention that keeps what comes in; for the identity encoder."""
+
+    def __init__(self) -> None:
+        self.seen: Tensor | None = None
+
+    def __call__(
+        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None, temb: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Return [B, N, C] of [B, N, C]."""
+        self.seen = hidden_states
+        return _attend(attn, hidden_states, hidden_states)
+
+
+class Reader:
+    """Self-attention to a layer's own states and to those that its recorder kept."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def __call__(
+        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None, temb: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Return [B, N, C] of [B, N, C]; the recorder's batch is repeated to B."""
+        seen = self.recorder.seen
+        if seen is None:
+            raise ValueError("the identity encoder was not run before the denoiser")
+        seen = seen.repeat(len(hidden_states) // len(seen), 1, 1)
+        return _attend(attn, hidden_states, torch.cat([hidden_states, seen], 1))
+
+
+def _attend(attn: Any, x: Tensor, context: Tensor) -> Tensor:
+    found = attend(attn.to_q(x), attn.to_k(context), attn.to_v(context), attn.heads)
+    out: Tensor = attn.to_out[1](attn.to_out[0](found))
+    return out
+
+
+class MagicFaceNetworks(nn.Module):
+    """Identity encoder, denoiser and the map of AU changes.
+
+    Args:
+        unet: arguments of ``UNet2DConditionModel`` for SD 1.5, or a small one for tests.
+    """
+
+    def __init__(self, unet: dict[str, Any]) -> None:
+        from diffusers import UNet2DConditionModel
+
+        super().__init__()
+        self.identity = UNet2DConditionModel(**unet)
+        # A class embedding of type identity is added to that of the time step as it comes.
+        self.denoiser = UNet2DConditionModel(
+            **{**unet, "in_channels": 2 * unet["in_channels"], "class_embed_type": "identity"}
+        )
+        self.au_aug_mlp = nn.Linear(len(AUS), 4 * unet["block_out_channels"][0])
+        self._link()
+
+    def _link(self) -> None:
+        mine, theirs = {}, {}
+        for name in self.denoiser.attn_processors:
+            if ".attn1." in name:
+                theirs[name] = Recorder()
+                mine[name] = Reader(theirs[name])
+        self.denoiser.set_attn_processor({**self.denoiser.attn_processors, **mine})
+        self.identity.set_attn_processor({**self.identity.attn_processors, **theirs})
+
+    def remember(self, face: Tensor, words: Tensor) -> None:
+        """Run the identity encoder at step 0 on latents of the reference [B, 4, h, w]."""
+        zero = torch.zeros(len(face), dtype=torch.long, device=face.device)
+        self.identity(face, zero, words)
+
+    def forward(
+        self, x: Tensor, t: Tensor, words: Tensor, background: Tensor, change: Tensor
+    ) -> Tensor:
+        """Return the predicted noise [B, 4, h, w]; ``remember`` comes first.
+
+        Args:
+            x: noisy latents [B, 4, h, w].
+            t: steps [B].
+            words: text states [B, 77, C].
+            background: latents [B, 4, h, w] of the image of background and pose.
+            change: of the 12 AUs [B, 12], -10..10.
+        """
+        out: Tensor = self.denoiser(
+            torch.cat([x, background], 1), t, words, class_labels=self.au_aug_mlp(change)
+        ).sample
+        return out
+
+
+def guided(
+    networks: MagicFaceNetworks, x: Tensor, t: Tensor, words: Tensor, background: Tensor,
+    change: Tensor, guidance: float,
+) -> Tensor:  # fmt: skip
+    """Return noise guided away from no change of any AU; arguments as of ``forward``."""
+    twice = [torch.cat([part, part]) for part in (x, t, words, background)]
+    both = networks(*twice, torch.cat([torch.zeros_like(change), change]))
+    none, some = both.chunk(2)
+    return none + guidance * (some - none)
+
+
+def fill(module: nn.Module, state: dict[str, Tensor], where: str) -> None:
+    """Load tensors strictly.
+
+    Raises:
+        AubenchError: names the first that is missing, left over or of another shape.
+    """
+    wanted = module.state_dict()
+    missing, extra = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
+    if missing or extra:
+        what = f"lacks tensor {missing[0]}" if missing else f"holds an unknown tensor {extra[0]}"
+        raise AubenchError(f"{where} {what}", "the official weights of MagicFace")
+    for key, value in wanted.items():
+        if state[key].shape != value.shape:
+            raise AubenchError(
+                f"{where}: {key} is {tuple(state[key].shape)}, not {tuple(value.shape)}"
+            )
+    module.load_state_dict(state)
+
+
+def to_latents(vae: Any, images: Tensor) -> Tensor:
+    """Return scaled latents of images [B, 3, H, W] in 0..1, the mode of the posterior."""
+    found: Tensor = vae.encode(images * 2 - 1).latent_dist.mode() * vae.config.scaling_factor
+    return found
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """Return [B, 3, size, size], bilinear with antialiasing."""
+    return F.interpolate(images, size=size, mode="bilinear", antialias=True)
