@@ -1,59 +1,65 @@
-"""VQ-AUFace: quantiser gradient, schedule, sampling by seed, resume, weights."""
+"""VQ-AUFace: quantiser, token kinds, both designs, schedule, sampling by seed, weights, plug-in."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from vqauface.conditions import AUCrossAttention, Condition, FaceEncoder, LabelStates
 from vqauface.generator import VQAUFace
+from vqauface.maskgit import MaskGitTransformer
 from vqauface.presets import PRESETS, preset
 from vqauface.rqvae import RQVAE, embed
-from vqauface.sampling import choose, decode, kept_masked, uniforms
-from vqauface.train import Settings, StageOne, StageTwo, Tokens, encode_all
+from vqauface.sampling import (
+    Sampling,
+    choose,
+    decode,
+    decode_flat,
+    kept_masked,
+    least_sure,
+    training_mask,
+    uniforms,
+)
+from vqauface.stage_two import transformer
 from vqauface.transformer import MaskedTransformer, token_loss
-from vqauface.weights import export, load, packed, unpacked
+from vqauface.weights import load, packed, unpacked
 
 from aubench.errors import AubenchError
-from aubench.generator import Request, WeightSource
+from aubench.generator import Request, SampleFailure, WeightSource
 
-TINY = preset("tiny")
-
-
-class Words:
-    """A text encoder for tests: the state of a text is its length."""
-
-    def encode(self, texts):
-        hidden = np.zeros((len(texts), 3, TINY.text), np.float32)
-        for i, text in enumerate(texts):
-            hidden[i] += len(text) / 10
-        return hidden, np.ones((len(texts), 3), bool)
+TINY, FLAT = preset("tiny"), preset("tiny-flat")
+SHIPPED = Path(__file__).parent.parent / "reference_model" / "vqauface" / "weights"
 
 
-def images(count=40, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3)).astype(np.uint8)
-
-
-def stage_one(out, steps=4):
-    settings = Settings(1, "tiny", steps=steps, batch=16, anatomical=0.0, ready=10.0)
-    return StageOne(settings, out, images(), None)
-
-
-def stage_two(out, steps=4):
-    torch.manual_seed(1)
-    codec = RQVAE(TINY)
-    codec.train()
-    codec(torch.randn(16, 3, 32, 32))  # fills the codebooks
-    codes = encode_all(codec, images())
-    data = Tokens(
-        codes, codes[:5], images(5), np.arange(40) % 5, [["a", "bb"]] * 40, torch.zeros(40, 12)
+def condition(p, batch=5, seed=0, length=7):
+    draw = torch.Generator().manual_seed(seed)
+    words = torch.ones(batch, length, dtype=torch.bool)
+    words[:, -2:] = False
+    text = p.input == "text"
+    return Condition(
+        torch.rand(batch, 3, p.size, p.size, generator=draw) * 2 - 1,
+        torch.randint(0, p.entries, (batch, p.grid**2, p.levels), generator=draw),
+        torch.randn(batch, length, p.text, generator=draw) if text else None,
+        words if text else None,
+        torch.randint(0, 2, (batch, 12), generator=draw).float(),
+        torch.randn(batch, 1, 128, generator=draw) if p.appearance == "nano-id" else None,
+        torch.randn(batch, 5, 32, generator=draw) if p.structure == "clip" else None,
     )
-    settings = Settings(2, "tiny", steps=steps, batch=16)
-    return StageTwo(settings, out, data, codec.eval().books().detach(), Words())
 
 
-def test_shapes_of_both_presets():
-    for name in PRESETS:
+def books_of(p):
+    draw = torch.Generator().manual_seed(1)
+    return torch.randn(p.levels, p.entries, p.code, generator=draw)
+
+
+# --- stage I -------------------------------------------------------------------------------------
+
+
+def test_shapes_of_the_small_presets():
+    for name in ("nano", "tiny", "tiny-flat"):
         p = preset(name)
         model = RQVAE(p).train()
         x = torch.randn(8, 3, p.size, p.size)
@@ -63,6 +69,31 @@ def test_shapes_of_both_presets():
         assert model.books().shape == (p.levels, p.entries, p.code)
     with pytest.raises(AubenchError, match="did you mean 'nano'"):
         preset("nanno")
+
+
+def test_large_presets_have_the_papers_numbers_and_sizes():
+    paper = preset("paper")
+    assert (paper.tokens, paper.levels * paper.entries) == (2048, 65536)
+    assert (paper.length, paper.heads, paper.encoder) == (2048, 8, "t5-large")
+    with torch.device("meta"):
+        for name, codec, masked in (("paper", 45.29, 106.60), ("mid", 19.54, 46.77)):
+            p = preset(name)
+            found = [sum(v.numel() for v in m.parameters()) for m in (RQVAE(p), transformer(p))]
+            assert found == pytest.approx([codec * 1e6, masked * 1e6], rel=0.01)
+            z = torch.empty(1, p.grid**2, p.code)
+            assert RQVAE(p).decode(z).shape == (1, 3, 256, 256)
+            assert RQVAE(p).encode(torch.empty(1, 3, 256, 256)).shape == z.shape
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(AubenchError, match="do not fit"):
+        replace(TINY, grid=4)
+    with pytest.raises(AubenchError, match="did you mean 'labels'"):
+        replace(TINY, input="label")
+    with pytest.raises(AubenchError, match="'vea' is no kind of token"):
+        replace(TINY, without="appearance+vea")
+    with pytest.raises(AubenchError, match="query=structure"):
+        replace(FLAT, query="text")
 
 
 def test_straight_through_gradient_is_one_whatever_the_levels():
@@ -87,11 +118,139 @@ def test_codes_rebuild_the_quantised_latents():
     )  # a further level brings it nearer
 
 
+# --- what the transformer is told ----------------------------------------------------------------
+
+
+def test_au_tokens_without_structure_are_the_text():
+    torch.manual_seed(0)
+    p = replace(FLAT, without="structure")
+    attention = AUCrossAttention(p)
+    c = condition(p)
+    found = attention(c.hidden, c.words, None)
+    assert found.shape == (5, p.length, p.hidden)
+    expected = attention.text(c.hidden) + attention.place[:7]
+    torch.testing.assert_close(found[:, :5], expected[:, :5])
+    assert not found[:, 5:].any()  # padding
+
+
+def test_au_cross_attention_reads_structure_and_no_padding():
+    torch.manual_seed(0)
+    for p in (FLAT, replace(FLAT, query="text", length=32)):
+        attention = AUCrossAttention(p).eval()
+        c, structure = condition(p), torch.randn(5, 16, p.hidden)
+        found = attention(c.hidden, c.words, structure)
+        assert found.shape == (5, 16 if p.query == "structure" else 32, p.hidden)
+        noisy = c.hidden.clone()
+        noisy[:, 5:] += 9.0  # beyond the text
+        torch.testing.assert_close(attention(noisy, c.words, structure), found)
+        assert not torch.allclose(attention(c.hidden, c.words, structure * 2), found)
+
+
+def test_label_states_have_the_texts_form_and_differ_by_label():
+    states = LabelStates(FLAT)
+    labels = torch.eye(12)
+    hidden, words = states(labels)
+    assert hidden.shape == (12, FLAT.length, FLAT.text) and words.all()
+    flat = hidden.flatten(1)
+    assert float(torch.cdist(flat, flat)[~torch.eye(12, dtype=torch.bool)].min().detach()) > 0
+    unknown = torch.full((1, 12), float("nan"))
+    torch.testing.assert_close(states(unknown)[0], states(torch.zeros(1, 12))[0])
+
+
+def test_face_encoder_pools_patches_of_clip_to_the_grid():
+    p = replace(FLAT, structure="clip", clip="tiny")
+    face = FaceEncoder(p)
+    column = torch.arange(8.0).repeat(8)[None, :, None].expand(1, 64, p.hidden)
+    tokens = torch.cat([torch.full((1, 1, p.hidden), 99.0), column], 1)  # the class token is left
+    found = face.places(tokens).reshape(4, 4, p.hidden)
+    torch.testing.assert_close(found[0], found[3])
+    assert (found[:, 1:] > found[:, :-1]).all() and float(found.max().detach()) <= 7
+    torch.testing.assert_close(found.mean(), torch.tensor(3.5))
+
+
+KINDS = ["", "structure", "appearance", "vae", "appearance+structure+vae"]
+
+
+@pytest.mark.parametrize("base", [TINY, FLAT], ids=["grid", "flat"])
+@pytest.mark.parametrize("without", KINDS)
+def test_a_kind_that_is_left_out_has_no_influence_and_the_others_have(base, without):
+    torch.manual_seed(1)
+    p = replace(base, without=without, appearance="nano-id", structure="clip", clip="tiny")
+    model, books, c = transformer(p).eval(), books_of(p), condition(p)
+    changes = {
+        "appearance": replace(c, appearance=c.appearance + 1),
+        "structure": replace(c, structure=c.structure * -1),
+        "vae": replace(c, codes=(c.codes + 1) % p.entries),
+        "text": replace(c, hidden=c.hidden + 1),
+    }
+    masked = training_mask(5, model.places(p), torch.Generator().manual_seed(0))
+    codes = condition(p, seed=4).codes
+
+    def loss(told):
+        with torch.no_grad():  # changed = 1: the weights shall not depend on the reference
+            return float(model.loss(model.context(told, books), books, codes, masked, 1.0))
+
+    base_loss = loss(c)
+    for kind, told in changes.items():
+        assert (loss(told) != base_loss) == (kind not in without.split("+")), kind
+
+
+def test_label_input_reads_labels_alone():
+    p = replace(FLAT, input="labels")
+    model, books, c = transformer(p).eval(), books_of(p), condition(p)
+    tokens = model.context(c, books).tokens
+    other = replace(c, labels=1 - c.labels)
+    assert not torch.allclose(model.context(other, books).tokens, tokens)
+
+
+def test_flat_logits_are_those_of_the_whole_vocabulary():
+    """Level by level equals one product with all 65,536 entries, of which a level keeps its own."""
+    model = MaskGitTransformer(FLAT)
+    states = torch.randn(3, FLAT.tokens, FLAT.hidden)
+    whole = states @ model.head.flatten(0, 1).T + model.bias.flatten()
+    n, k = FLAT.grid**2, FLAT.entries
+    for level in range(FLAT.levels):
+        rows = slice(level * n, (level + 1) * n)
+        part = whole[:, rows, level * k : (level + 1) * k]
+        torch.testing.assert_close(model.logits(states[:, rows], level), part)
+    codes = torch.randint(0, k, (2, n, FLAT.levels))
+    assert torch.equal(model.unflatten(model.flatten(codes)), codes)
+
+
+def test_flat_loss_is_the_cross_entropy_of_masked_tokens():
+    torch.manual_seed(2)
+    model, books, c = MaskGitTransformer(FLAT).eval(), books_of(FLAT), condition(FLAT)
+    context = model.context(c, books)
+    codes = condition(FLAT, seed=3).codes
+    masked = training_mask(5, FLAT.tokens, torch.Generator().manual_seed(5))
+    found = model.loss(context, books, codes, masked, 3.0)
+    entries = model.flatten(codes)
+    states = model(entries, masked, model.keys(context))
+    n = FLAT.grid**2
+    logits = torch.cat(
+        [model.logits(states[:, q * n : (q + 1) * n], q) for q in range(FLAT.levels)], 1
+    )
+    expected = F.cross_entropy(logits[masked], entries[masked])
+    torch.testing.assert_close(found, expected)
+    hidden = torch.where(masked, (entries + 1) % FLAT.entries, entries)
+    torch.testing.assert_close(model(hidden, masked, model.keys(context)), states)
+
+
+# --- decoding ------------------------------------------------------------------------------------
+
+
 def test_cosine_schedule_unmasks_everything_and_never_goes_back():
     for steps in (1, 3, 8, 12):
         left = [kept_masked(step, steps, 64) for step in range(steps)]
         assert left == sorted(left, reverse=True) and left[-1] == 0
     assert kept_masked(0, 12, 64) > 60
+
+
+def test_the_least_sure_stay_masked_among_the_masked():
+    masked = torch.tensor([[True, True, False, True]])
+    confidence = torch.tensor([[0.3, 0.1, -5.0, 0.2]])
+    assert least_sure(confidence, masked, 2).tolist() == [[False, True, False, True]]
+    assert not least_sure(confidence, masked, 0).any()
 
 
 def test_choose_is_inverse_cdf_and_greedy_at_zero():
@@ -108,19 +267,63 @@ def test_uniforms_depend_on_the_seed_alone():
     assert not torch.equal(both[0], both[1])
 
 
+def test_training_masks_follow_the_cosine_and_coarse_levels_come_first():
+    draw = torch.Generator().manual_seed(0)
+    free = training_mask(2000, 64, draw)
+    assert free.any(1).all()
+    assert float(free.float().mean()) == pytest.approx(2 / np.pi, abs=0.02)
+    masked = training_mask(2000, 64, draw, levels=4, coarse=True)
+    assert float(masked.float().mean()) == pytest.approx(2 / np.pi, abs=0.03)
+    share = masked.view(2000, 4, 16).float().mean(2)
+    for q in range(3):  # nothing of a coarse level is masked while its next is not wholly so
+        assert (share[share[:, q] > 0, q + 1] == 1).all()
+
+
+@pytest.mark.parametrize("p", [TINY, FLAT], ids=["grid", "flat"])
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
-def test_decoding_of_a_sample_does_not_depend_on_its_batch(guidance):
+def test_decoding_of_a_sample_does_not_depend_on_its_batch(p, guidance):
     torch.manual_seed(2)
-    model = MaskedTransformer(TINY).eval()
-    books = torch.randn(2, 16, 16)
-    au, appearance = torch.randn(5, 12, 32), torch.randn(5, 1, 32)
-    grid, ref = torch.randn(5, 4, 32), torch.randint(0, 16, (5, 4, 2))
-    options = {"steps": 3, "temperature": 1.0, "guidance": guidance}
-    whole = decode(model, books, au, appearance, grid, ref, [1, 2, 3, 4, 5], **options)
-    alone = decode(model, books, au[3:4], appearance[3:4], grid[3:4], ref[3:4], [4], **options)
+    model, books, c = transformer(p).eval(), books_of(p), condition(p)
+    how = Sampling(3, 1.0, guidance)
+    whole = decode(model, books, c, [1, 2, 3, 4, 5], how)
+    assert whole.shape == (5, p.grid**2, p.levels)
+    assert int(whole.min()) >= 0 and int(whole.max()) < p.entries
+    alone = decode(model, books, c[3:4], [4], how)
     assert torch.equal(whole[3:4], alone)
-    other = decode(model, books, au[3:4], appearance[3:4], grid[3:4], ref[3:4], [99], **options)
-    assert not torch.equal(other, alone)
+    assert not torch.equal(decode(model, books, c[3:4], [99], how), alone)
+
+
+def test_coarse_levels_are_decoded_before_fine_ones(monkeypatch):
+    import vqauface.sampling as module
+
+    seen = []
+    real = module.least_sure
+    monkeypatch.setattr(
+        module, "least_sure", lambda *a: seen.append(real(*a)) or seen[-1]
+    )  # records
+    model = MaskGitTransformer(FLAT).eval()
+    context = model.context(condition(FLAT), books_of(FLAT))
+    decode_flat(model, context, None, [1, 2, 3, 4, 5], Sampling(6, 1.0, 1.0))
+    assert len(seen) == 6 and not seen[-1].any()
+    n = FLAT.grid**2
+    for masked in seen:
+        coarse, fine = masked[:, :n], masked[:, n:]
+        assert fine[coarse.any(1)].all()
+
+
+def test_guidance_of_one_ignores_the_unguided_branch_and_more_moves_away():
+    torch.manual_seed(3)
+    model, books, c = MaskGitTransformer(FLAT).eval(), books_of(FLAT), condition(FLAT)
+    context = model.context(c, books)
+    every = torch.ones(5, dtype=torch.bool)
+    plain = model.context(c, books, every)
+    other = model.context(replace(c, hidden=c.hidden * -3), books, every)
+    torch.testing.assert_close(plain.tokens, other.tokens)  # no text, whatever the text
+    how = Sampling(3, 0.0, 1.0)
+    same = decode_flat(model, context, plain, [1] * 5, how)
+    assert torch.equal(same, decode_flat(model, context, None, [1] * 5, how))
+    away = decode_flat(model, context, plain, [1] * 5, Sampling(3, 0.0, 9.0))
+    assert not torch.equal(same, away)
 
 
 def test_token_loss_counts_masked_positions_alone():
@@ -139,65 +342,7 @@ def test_token_loss_counts_masked_positions_alone():
     assert not torch.allclose(token_loss(model, books, states, other, ref, masked, ones), first)
 
 
-@pytest.mark.parametrize("make", [stage_one, stage_two])
-def test_resumed_training_has_the_same_loss_curve(tmp_path, make):
-    whole = make(tmp_path / "whole")
-    shown = [whole.step(40) for _ in range(4)]
-    first = make(tmp_path / "parts")
-    assert [first.step(40) for _ in range(2)] == shown[:2]
-    first.save()
-    second = make(tmp_path / "parts")
-    second.resume()
-    assert [second.step(40) for _ in range(2)] == shown[2:]
-    for key, value in whole.average.items():
-        torch.testing.assert_close(second.average[key], value, rtol=0, atol=0)
-    with pytest.raises(AubenchError, match="other settings"):
-        make(tmp_path / "parts", steps=9).resume()
-    second.checkpoint.write_bytes(b"x")
-    with pytest.raises(AubenchError, match="damaged"):
-        make(tmp_path / "parts").resume()
-
-
-def test_stage_one_learns(tmp_path):
-    loop = StageOne(
-        Settings(1, "tiny", steps=80, batch=16, anatomical=0.0, adversarial=0.0),
-        tmp_path, np.full((8, 32, 32, 3), 200, np.uint8), None,
-    )  # fmt: skip
-    first = loop.step(8)["l1"]
-    loop.run(8)
-    assert loop.step(8)["l1"] < 0.5 * first
-
-
-def exported(tmp_path):
-    one = stage_one(tmp_path, steps=2)
-    one.run(40)
-    two = stage_two(tmp_path, steps=2)
-    two.run(40)
-    return export(tmp_path)
-
-
-def test_weights_round_trip_and_damage(tmp_path):
-    file = exported(tmp_path)
-    _, transformer, shape, card, digest = load(file)
-    assert shape == TINY and card["sha256"] == digest
-    assert "not the paper's model" in card["scale"]
-    assert sum(p.numel() for p in transformer.parameters()) > 1000
-    data = file.read_bytes()
-    file.write_bytes(data[:500])
-    with pytest.raises(AubenchError, match="sha256"):
-        load(file)
-    file.write_bytes(data)
-    path = file.with_name("tiny.card.json")
-    changed = json.loads(path.read_text())
-    changed["preset"]["hidden"] = 64
-    path.write_text(json.dumps(changed))
-    with pytest.raises(AubenchError, match="does not hold VQ-AUFace"):
-        load(file)
-    path.write_text("{}")
-    with pytest.raises(AubenchError, match="not a card"):
-        load(file)
-    with pytest.raises(AubenchError, match="no VQ-AUFace weights"):
-        load(tmp_path / "nothing.safetensors")
+# --- weights and plug-in -------------------------------------------------------------------------
 
 
 def test_packing_rounds_matrices_to_half_a_step_and_keeps_the_rest():
@@ -219,35 +364,81 @@ def test_packing_rounds_matrices_to_half_a_step_and_keeps_the_rest():
     step = state["decoder.w"].flatten(1).abs().amax(1) / 127
     gap = (again["stage1.decoder.w"] - state["decoder.w"]).flatten(1).abs().amax(1)
     assert (gap <= 0.5001 * step).all() and float(gap.max()) > 0
+    whole = packed(state, "stage1", small=False)
+    assert whole["stage1.decoder.w"].dtype == torch.float16
 
 
-def test_generator_makes_faces_that_depend_on_their_request_alone():
+@pytest.fixture(scope="module")
+def shipped():
+    return VQAUFace.load(WeightSource(), device="cpu", dtype="float32")
+
+
+def request(i=0, text="A broad smile.", reference=None):
     from aubench.synfacs.render import render
 
-    model = VQAUFace.load(WeightSource(), device="cpu", dtype="float32")
     zero = np.zeros(12)
-    batch = [
-        Request(f"s{i}", text, zero.astype(np.uint8), None,
-                render(f"S{330 + i}", zero, 4, size=128), 10 + i, 128)
-        for i, text in enumerate(["A broad smile.", "The chin is raised.", "The brows frown."])
-    ]  # fmt: skip
-    made = model.generate(batch)
+    if reference is None:
+        reference = render(f"S{330 + i}", zero, 4, size=128)
+    return Request(f"s{i}", text, None, None, reference, 10 + i, 128)
+
+
+def test_generator_makes_faces_that_depend_on_their_request_alone(shipped):
+    texts = ["A broad smile.", "The chin is raised.", "The brows frown."]
+    batch = [request(i, text) for i, text in enumerate(texts)]
+    made = shipped.generate(batch)
     assert made.shape == (3, 128, 128, 3) and made.dtype == np.uint8
-    np.testing.assert_array_equal(model.generate(batch[1:2])[0], made[1])
-    for request, image in zip(batch, made, strict=True):
-        near = np.abs(image.astype(int) - request.reference).mean()
+    np.testing.assert_array_equal(shipped.generate(batch[1:2])[0], made[1])
+    for asked, image in zip(batch, made, strict=True):
+        near = np.abs(image.astype(int) - asked.reference).mean()
         assert near < 25  # the face of its own reference, not another
 
 
-def test_generator_refuses_what_it_cannot_do(tmp_path):
-    with pytest.raises(AubenchError, match="no option 'speed'"):
-        VQAUFace.load(WeightSource(), device="cpu", dtype="float32", speed=1)
+def test_generator_refuses_what_it_cannot_do(shipped, tmp_path):
+    def loaded(**options):
+        return VQAUFace.load(WeightSource(), device="cpu", dtype="float32", **options)
+
+    with pytest.raises(AubenchError, match=r"no option 'guidence' \(did you mean 'guidance'"):
+        loaded(guidence=1)
     with pytest.raises(AubenchError, match="no VQ-AUFace weights"):
         VQAUFace.load(WeightSource(Path(tmp_path / "x")), device="cpu", dtype="float32")
+    small = np.zeros((64, 64, 3), np.uint8)
+    with pytest.raises(AubenchError, match=r"takes 128 x 128 pixels; .aubench data align"):
+        shipped.generate([request(reference=small)])
+    blank = np.full((128, 128, 3), 90, np.uint8)
+    with pytest.raises(SampleFailure, match="shows no face"):
+        shipped.generate([request(reference=blank)])
+    long = "The lip corners are pulled up and back by the zygomatic muscle. " * 40
+    with pytest.raises(SampleFailure, match=r"tokens, the encoder takes 320; end it at"):
+        shipped.generate([request(text=long)])
+    with pytest.raises(AubenchError, match="has no reference face"):
+        shipped.generate([Request("s", "A smile.", None, None, None, 1, 128)])
+
+
+def test_sampling_options_change_the_images(shipped):
+    asked = [request(2, "The brows are drawn together and lowered.")]
+    other = VQAUFace.load(
+        WeightSource(), device="cpu", dtype="float32", steps="2", guidance="4", temperature="0"
+    )
+    assert (other.shape.steps, other.shape.guidance, other.shape.temperature) == (2, 4.0, 0.0)
+    assert (other.generate(asked) != shipped.generate(asked)).any()
 
 
 def test_shipped_weights_are_small_and_carded():
-    folder = Path(__file__).parent.parent / "reference_model" / "vqauface" / "weights"
-    assert (folder / "nano.safetensors").stat().st_size <= 12e6
-    card = json.loads((folder / "nano.card.json").read_text())
+    assert (SHIPPED / "nano.safetensors").stat().st_size <= 12e6
+    card = json.loads((SHIPPED / "nano.card.json").read_text())
     assert {"sha256", "commands", "data", "hardware", "seconds", "scale"} <= set(card)
+    _, model, shape, _, _ = load(None)
+    assert shape == PRESETS["nano"] and isinstance(model, MaskedTransformer)
+
+
+def test_missing_encoders_name_the_remedy(tmp_path):
+    from vqauface.encoders import load_encoders
+
+    p = replace(TINY, appearance="facenet")
+    with pytest.raises(AubenchError, match=r"no weights of the face.*--set face_file="):
+        load_encoders(p, "cpu", face=str(tmp_path / "none.pt"))
+    p = replace(TINY, structure="clip", clip="tiny")
+    with pytest.raises(AubenchError, match=r"no CLIP image encoder.*--set clip_file="):
+        load_encoders(p, "cpu", clip=str(tmp_path))
+    with pytest.raises(AubenchError, match="unknown CLIP"):
+        load_encoders(replace(p, clip="huge"), "cpu")

@@ -258,7 +258,8 @@ class Loop(ABC):
             self.log.append(line)
             if self.accelerator.is_main_process:
                 for key, value in line.items():
-                    self.writer.add_scalar(f"stage{self.s.stage}/{key}", value, self.step_number)
+                    tag = f"stage{self.s.stage}/{key.replace(' ', '_')}"
+                    self.writer.add_scalar(tag, value, self.step_number)
         due = self.s.sheet_every and self.step_number % self.s.sheet_every == 0
         if due and self.accelerator.is_main_process:
             picture = self.sheet()

@@ -193,12 +193,15 @@ def settings_for(
     other: dict[str, Any] = {}
     for key, word in given.items():
         key = key.replace("-", "_")
-        if key in shapes:
+        if key == "decoding_steps":
+            other["steps"] = parsed(Preset, "steps", word)
+        elif key in shapes and key != "steps":  # those are the training's
             other[key] = parsed(Preset, key, word)
         elif key in mine:
-            fixed.setdefault(key, parsed(Settings, key, word))
+            if fixed.get(key) is None:
+                fixed[key] = parsed(Settings, key, word)
         else:
-            known = sorted({*shapes, *mine})
+            known = sorted({*shapes, *mine, "decoding_steps"})
             raise AubenchError(
                 f"vqauface has no setting '{key}'{suggest(key, known)}", "see docs/vqauface.md"
             )
