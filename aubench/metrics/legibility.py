@@ -134,6 +134,9 @@ def _check_kind(folder: Path) -> None:
     kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
     if kind != "clip":
         raise ValueError(f"a model of type {kind}")
+    words = ("tokenizer.json",), ("vocab.json", "merges.txt")
+    if not any(all((folder / name).is_file() for name in names) for names in words):
+        raise ValueError("no vocabulary")  # transformers would go on with an empty one
 
 
 def word_embeddings(model: Any, tokenizer: Any, questions: list[list[str]]) -> Tensor:
