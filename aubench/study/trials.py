@@ -157,16 +157,17 @@ def _same_scene(
     judged = set(parse_aus(combination))
     name = combination
     free = [au for au in AUS if au not in judged and not stray_aus(name, f"{name}+{au}")]
-    sets: list[list[int]] = [[], *([au] for au in free)]
     opposed = load_facs().conflicts_in
-    sets += [list(pair) for pair in combinations(free, 2) if not opposed(pair)]
-    sets += [list(pair) for pair in combinations(free, 2) if opposed(pair)]
-    first = [int(i) + 1 for i in generator.permutation(len(free))]
-    order = [0, *first, *range(len(free) + 1, len(sets))]
+    sets: list[tuple[int, ...]] = [()]
+    for size in range(1, len(free) + 1):
+        if len(sets) < count:
+            alike = list(combinations(free, size))
+            mixed = [alike[i] for i in generator.permutation(len(alike))]
+            sets += sorted(mixed, key=lambda aus: bool(opposed(aus)))
     keys = []
-    for index in order[:count]:
+    for aus in sets[:count]:
         values = np.zeros(len(AUS), np.float32)
-        values[[AUS.index(au) for au in sets[index]]] = WRONG_STRENGTH
+        values[[AUS.index(au) for au in aus]] = WRONG_STRENGTH
         keys.append(format_key(subject, values, scene))
     return keys
 

@@ -1,0 +1,273 @@
+"""Trials, orders, names: fair and blind by construction."""
+
+import json
+import shutil
+import struct
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from aubench.engine.folder import RunFolder
+from aubench.errors import AubenchError
+from aubench.facs import parse_aus
+from aubench.protocol import load_protocol
+from aubench.study import orders, sealing, sources, trials
+from aubench.study.creation import create
+from aubench.study.settings import IMAGES, read_consent, read_criteria, read_design
+
+MODELS = ("alpha-net", "beta-net", "gamma-net")
+
+
+@pytest.mark.parametrize("k", range(2, 10))
+def test_williams_balances_places_and_carry_over(k):
+    rows = orders.williams(k)
+    assert len(rows) == (k if k % 2 == 0 else 2 * k)
+    assert all(sorted(row) == list(range(k)) for row in rows)
+    for place in range(k):
+        counts = Counter(row[place] for row in rows)
+        assert set(counts.values()) == {len(rows) // k}
+    follows = Counter(pair for row in rows for pair in pairwise(row))
+    assert len(follows) == k * (k - 1) and len(set(follows.values())) == 1
+
+
+def test_trial_order_keeps_subjects_and_repetitions_apart():
+    slots = [orders.Slot(f"t{i}", f"S{i % 6}") for i in range(30)]
+    slots += [orders.Slot(f"r{i}", f"S{i % 6}", repeats=f"t{i}") for i in range(3)]
+    for seed in range(10):
+        order_ = orders.trial_order(slots, np.random.default_rng(seed))
+        assert sorted(order_) == list(range(33))
+        assert all(slots[a].subject != slots[b].subject for a, b in pairwise(order_))
+        for repeated in range(30, 33):
+            assert order_.index(repeated) - order_.index(repeated - 30) >= orders.GAP
+    assert len({tuple(orders.trial_order(slots, np.random.default_rng(s))) for s in range(9)}) == 9
+
+
+@pytest.mark.parametrize(
+    ("judged", "sample", "stray"),
+    [
+        ("12+15", "12+15", []),
+        ("12+15", "1+12+15", []),
+        ("12+15", "12+15+17", [17]),  # same region
+        ("12+15", "12+15+23", [23]),
+        ("1+4", "1+4+12", []),
+        ("1+4", "1+2+4", [2]),
+        ("6+12+15", "6+7+12+15", [7]),  # same muscle, and same region
+        ("12+15", "6+12+15", []),
+    ],
+)
+def test_auxiliary_aus_in_the_judged_region_are_found(judged, sample, stray):
+    assert sources.stray_aus(judged, sample) == stray
+
+
+def test_every_sample_of_conflict_is_a_fair_prompt():
+    frame = load_protocol("conflict").samples().frame
+    for judged, sample in set(zip(frame["strata"], frame["combination"], strict=True)):
+        assert not sources.stray_aus(judged, sample)
+        assert set(parse_aus(judged)) <= set(parse_aus(sample))
+
+
+def test_an_unfair_sample_is_refused():
+    frame = load_protocol("conflict").samples().frame
+    rows = frame[frame["strata"] == "12+15"].copy()
+    rows.loc[rows.index[3], "combination"] = "12+15+17"
+    with pytest.raises(AubenchError, match="AU17 acts in the judged region"):
+        trials.draw_main(rows, 2, np.random.default_rng(0))
+
+
+def test_main_trials_are_of_distinct_subjects_and_follow_the_seed():
+    frame = load_protocol("conflict").samples().frame
+    drawn = trials.draw_main(frame, 5, np.random.default_rng(1))
+    assert Counter(draft.combination for draft in drawn) == dict.fromkeys(set(frame["strata"]), 5)
+    for name in set(frame["strata"]):
+        assert len({draft.subject for draft in drawn if draft.combination == name}) == 5
+    assert drawn == trials.draw_main(frame, 5, np.random.default_rng(1))
+    assert drawn != trials.draw_main(frame, 5, np.random.default_rng(2))
+    many = trials.draw_main(frame, 60, np.random.default_rng(1))  # more than the 40 subjects
+    assert len({draft.sample for draft in many}) == 360
+
+
+def test_known_trials_show_one_face_with_the_aus_and_the_rest_without():
+    samples = load_protocol("conflict").samples()
+    for k in (2, 5, 9):
+        for draft in trials.draw_known(samples, [], 6, k, np.random.default_rng(k)):
+            keys = {draft.target, *draft.wrong}
+            assert len(keys) == k
+            subject, scene, _ = draft.target.split("/")
+            judged = set(parse_aus(draft.combination))
+            for key in draft.wrong:
+                assert key.startswith(f"{subject}/{scene}/")  # the same face in the same scene
+                words = key.split("/")[2].replace("neutral", "")
+                found = {int(part.split("=")[0]) for part in words.split("+") if part}
+                assert not found & judged
+                assert not sources.stray_aus(draft.combination, "+".join(
+                    map(str, sorted(found | judged))))  # fmt: skip
+
+
+def test_every_model_shows_the_same_samples(study):
+    models = {name: set() for name in MODELS}
+    for trial in study.design.trials:
+        kind = study.key.trials[trial.id].kind
+        shown = [study.key.images[name] for name in trial.images]
+        if kind == "gold":
+            assert sorted(image.source for image in shown) == ["target", "wrong", "wrong"]
+            continue
+        assert sorted(image.source for image in shown) == sorted(MODELS)
+        assert {image.sample for image in shown} == {study.key.trials[trial.id].sample}
+        for image in shown:
+            models[image.source].add(image.sample)
+    assert len(set(map(frozenset, models.values()))) == 1
+    kinds = Counter(entry.kind for entry in study.key.trials.values())
+    assert kinds == {"main": 12, "gold": 2, "duplicate": 2}
+
+
+def test_over_the_places_each_model_stands_equally_often_at_each_place(study):
+    counts, follows = Counter(), Counter()
+    for place in study.design.places:
+        for step in place:
+            trial = study.design.by_id[step.trial]
+            if study.key.trials[trial.id].kind == "gold":
+                continue
+            names = [study.key.images[trial.images[i]].source for i in step.order]
+            counts.update((trial.id, position, name) for position, name in enumerate(names))
+            follows.update((trial.id, *pair) for pair in pairwise(names))
+    assert set(counts.values()) == {2}  # six places, three positions
+    assert set(follows.values()) == {2}
+
+
+def test_an_image_is_pixels_and_nothing_else(study):
+    seen = set()
+    for path in (study.path / IMAGES).iterdir():
+        data = path.read_bytes()
+        assert data[:8] == b"\x89PNG\r\n\x1a\n"
+        kinds, at = [], 8
+        while at < len(data):
+            length, kind = struct.unpack(">I4s", data[at : at + 8])
+            if kind == b"IHDR":
+                seen.add(data[at + 8 : at + 8 + length])
+            kinds.append(kind)
+            at += 12 + length
+        assert kinds[0] == b"IHDR" and kinds[-1] == b"IEND" and set(kinds[1:-1]) == {b"IDAT"}
+        assert len(path.stem) == 32 and set(path.stem) <= set("0123456789abcdef")
+    assert seen == {struct.pack(">IIBBBBB", 64, 64, 8, 2, 0, 0, 0)}  # one size, one mode
+
+
+def test_images_of_another_size_or_shape_are_brought_to_one():
+    wide = np.zeros((40, 80, 3), np.uint8)
+    small = sources.one_size(wide, 20)
+    assert small.shape == (20, 20, 3)
+    assert small[0, 0, 0] == 128 and small[10, 10, 0] == 0  # grey bars, then the picture
+    assert sources.one_size(np.full((64, 64, 3), 7, np.uint8), 64).tolist() == [[[7] * 3] * 64] * 64
+
+
+def test_the_design_tells_no_model_no_sample_and_no_kind(study):
+    text = (study.path / "study.json").read_text()
+    kinds = ('"gold"', '"duplicate"', '"main"', "target", "wrong")
+    for word in (*MODELS, *kinds, "conflict-0", study.key.secret, "seed"):
+        assert word not in text
+    assert "S3" not in text  # subjects of the test split
+    ids = {trial.id for trial in study.design.trials}
+    kinds = [study.key.trials[name].kind for name in sorted(ids)]
+    assert kinds != sorted(kinds, key=["main", "duplicate", "gold"].index)  # ids are shuffled
+
+
+def test_secrets_are_for_their_owner_alone(study):
+    for name in ("key.sealed.json", "server.json", "links.csv"):
+        assert (study.path / name).stat().st_mode & 0o077 == 0
+    server = (study.path / "server.json").read_text()
+    assert not any(token in server for token in (*study.links, study.admin, study.key.secret))
+
+
+def test_opaque_names_are_keyed_and_cannot_run_into_each_other():
+    secret = sealing.new_secret()
+    assert sealing.opaque(secret, "ab", "c") != sealing.opaque(secret, "a", "bc")
+    assert sealing.opaque(secret, "a") == sealing.opaque(secret, "a")
+    assert sealing.opaque(secret, "a") != sealing.opaque(sealing.new_secret(), "a")
+
+
+def test_another_key_is_refused(study, tmp_path):
+    assert sealing.unseal(study.path, study.design) == study.key
+    path = study.path / "key.sealed.json"
+    table = json.loads(path.read_text())
+    table["models"] = table["models"][::-1]
+    path.write_text(json.dumps(table))
+    with pytest.raises(AubenchError, match="not the key"):
+        sealing.unseal(study.path, study.design)
+    path.unlink()
+    with pytest.raises(AubenchError, match="cannot read"):
+        sealing.unseal(study.path, study.design)
+
+
+def test_an_edited_consent_text_is_refused(study):
+    assert "18 years" in read_consent(study.path, study.design)
+    with (study.path / "consent.txt").open("a") as stream:
+        stream.write("and my house")
+    with pytest.raises(AubenchError, match="edited"):
+        read_consent(study.path, study.design)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"schema_version": 2}', "[" * 9])
+def test_a_damaged_design_is_one_line(study, text):
+    (study.path / "study.json").write_text(text)
+    with pytest.raises(AubenchError, match="damaged"):
+        read_design(study.path)
+
+
+def test_criteria_are_there_for_each_combination_in_plain_words():
+    criteria = read_criteria()
+    assert set(criteria) == set(load_protocol("conflict").samples().frame["strata"])
+    words = " ".join(
+        " ".join((entry.title, entry.region, *entry.looks)) for entry in criteria.values()
+    ).lower()
+    jargon = ("au1", "action unit", "zygomatic", "depressor", "corrugator", "frontalis", "mentalis")
+    assert not any(word in words for word in jargon)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": ("alpha-net", "betta-net")}, "did you mean 'beta-net'"),
+        ({"models": ("alpha-net",)}, "1 models"),
+        ({"models": ("alpha-net", "alpha-net")}, "named twice"),
+        ({"per_combination": 201}, "has 200 samples"),
+        ({"duplicates": 13}, "13 repetitions of 12"),
+        ({"protocol": "label-input"}, "no run of 'alpha-net' on label-input"),
+        ({"seed": 6}, "completes the run"),  # other samples, which the runs lack
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(order, runs, tmp_path, changes, message):
+    with pytest.raises(AubenchError, match=message) as caught:
+        create(order([runs], **changes), tmp_path / "s")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_changed_image_is_refused(order, runs, tmp_path):
+    root = tmp_path / "runs"
+    shutil.copytree(runs, root)
+    folder = root / "synfacs-conflict-beta-net"
+    path = sorted((folder / "images").iterdir())[0]
+    other = sorted((folder / "images").iterdir())[1]
+    path.write_bytes(other.read_bytes())
+    with pytest.raises(AubenchError, match="changed since it was made"):
+        create(order([root]), tmp_path / "s")
+
+
+def test_two_runs_of_one_model_ask_which(order, runs, tmp_path):
+    root = tmp_path / "runs"
+    shutil.copytree(runs / "synfacs-conflict-beta-net", root / "again")
+    with pytest.raises(AubenchError, match="several runs"):
+        create(order([runs, root]), tmp_path / "s")
+    given = {"beta-net": root / "again"}
+    assert create(order([runs, root], runs=given), tmp_path / "s").trials == 16
+    with pytest.raises(AubenchError, match="exists"):
+        create(order([runs]), tmp_path / "s")
+
+
+def test_a_run_of_another_protocol_is_refused(order, runs, tmp_path):
+    folder = RunFolder(tmp_path / "other")
+    folder.open({"model": "beta-net", "protocol": "synfacs/conflict", "protocol sha256": "0"},
+                fresh=False)  # fmt: skip
+    with pytest.raises(AubenchError, match="other than conflict"):
+        create(order([runs], runs={"beta-net": tmp_path / "other"}), tmp_path / "s")
