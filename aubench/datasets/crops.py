@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from aubench.errors import AubenchError
 from aubench.files import atomic_path
@@ -116,7 +116,7 @@ def _crop(
     return Crop(name, digest, "found", face.count, round(face.score, 4), points, size)
 
 
-def read_photograph(path: Path) -> npt.NDArray[np.uint8] | None:
+def read_photograph(path: Path | BinaryIO) -> npt.NDArray[np.uint8] | None:
     """Return uint8 RGB [H, W, 3], upright by its EXIF note; None if the file is no image.
 
     Grey, palette, CMYK and 16-bit images are converted; transparency is put on black.

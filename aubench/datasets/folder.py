@@ -1,0 +1,212 @@
+"""Any photographs with a CSV: ``image,subject,AU1,...``; what is not told is unknown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from aubench.datasets.codings import UNKNOWN
+from aubench.datasets.sequences import Coded, Fault, Found
+from aubench.datasets.trees import Entry
+from aubench.errors import AubenchError, suggest
+from aubench.facs import AUS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+AU_COLUMN = re.compile(r"^AU_?0*(\d+)$", re.I)
+GRADE_COLUMN = re.compile(r"^(?:I_?0*(\d+)|AU_?0*(\d+)_(?:intensity|r))$", re.I)
+SPLITS = ("train", "validation", "test")
+NOT_KNOWN = frozenset({"", "9", "-1", "nan", "na", "?"})
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Where things stand in the CSV."""
+
+    labels: dict[int, str]
+    grades: dict[int, str]
+    split: str | None
+    attributes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Row:
+    image: str
+    subject: str
+    labels: tuple[int, ...]
+    grades: tuple[float, ...]
+    others: bool
+    attributes: tuple[str, ...]
+    split: str
+
+
+def read_folder(path: Path) -> Found:
+    """Return a sequence a subject of a CSV file.
+
+    ``image`` is relative to the CSV's folder. ``AU1`` and so on hold 0, 1, or 9 or nothing for
+    unknown; ``I1`` and so on 0 to 5. ``split`` is train, validation or test, the same for all
+    images of a subject. Every other column, such as ``sex``, groups the subjects.
+
+    Raises:
+        AubenchError: names the row that is at fault.
+    """
+    rows, columns = _read(path)
+    by_subject: dict[str, list[_Row]] = {}
+    for row in rows:
+        by_subject.setdefault(row.subject, []).append(row)
+    faults: list[Fault] = []
+    sequences = tuple(
+        _sequence(path.parent, name, by_subject[name], faults) for name in sorted(by_subject)
+    )
+    attributes: dict[str, dict[str, str]] = {
+        column: {name: found[0].attributes[i] for name, found in by_subject.items()}
+        for i, column in enumerate(columns.attributes)
+    }
+    splits = {name: found[0].split for name, found in by_subject.items()} if columns.split else {}
+    count = sum(image is not None for coded in sequences for image in coded.images)
+    return Found(path.parent, sequences, tuple(faults), count, attributes, splits)
+
+
+def _read(path: Path) -> tuple[list[_Row], _Columns]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise AubenchError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise AubenchError(f"{path} is not UTF-8 text") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    names = tuple(name.strip() for name in reader.fieldnames or ())
+    reader.fieldnames = list(names)
+    columns = _columns(path, names)
+    rows, seen = [], {}
+    for number, cells in enumerate(reader, 2):
+        row = _row(path, number, cells, columns)
+        first = seen.setdefault(row.subject, row)
+        if (first.attributes, first.split) != (row.attributes, row.split):
+            raise AubenchError(f"{path} row {number}: subject '{row.subject}' is described twice")
+        rows.append(row)
+    if not rows:
+        raise AubenchError(f"{path} has no rows")
+    return rows, columns
+
+
+def _columns(path: Path, names: tuple[str, ...]) -> _Columns:
+    for name in ("image", "subject"):
+        if name not in names:
+            raise AubenchError(f"{path} has no column '{name}'{suggest(name, names)}")
+    if len(set(names)) < len(names):
+        raise AubenchError(f"{path} has two columns of one name")
+    labels = {int(m.group(1)): name for name in names if (m := AU_COLUMN.match(name))}
+    grades = {
+        int(m.group(1) or m.group(2)): name for name in names if (m := GRADE_COLUMN.match(name))
+    }
+    if not set(labels) & set(AUS):
+        raise AubenchError(f"{path} has no column of an AU", "name them AU1, AU2, ...")
+    taken = {"image", "subject", "split", *labels.values(), *grades.values()}
+    rest = tuple(name for name in names if name and name not in taken)
+    return _Columns(labels, grades, "split" if "split" in names else None, rest)
+
+
+def _row(path: Path, number: int, cells: dict[str, str], columns: _Columns) -> _Row:
+    def cell(name: str) -> str:
+        return (cells.get(name) or "").strip()
+
+    def value(name: str, low: float, high: float) -> float:
+        word = cell(name)
+        if word.lower() in NOT_KNOWN:
+            return float("nan")
+        try:
+            found = float(word)
+        except ValueError:
+            found = -2.0
+        if not low <= found <= high or (high == 1 and found not in (0, 1)):
+            raise AubenchError(f"{path} row {number}: {name} is '{word}', not {low:g} to {high:g}")
+        return found
+
+    image, subject = cell("image").replace("\\", "/"), cell("subject")
+    place = PurePosixPath(image)
+    if not image or not subject:
+        raise AubenchError(f"{path} row {number} lacks image or subject")
+    if place.is_absolute() or ".." in place.parts or "/" in subject:
+        raise AubenchError(
+            f"{path} row {number}: '{image}' of '{subject}' is no path below its folder"
+        )
+    split = cell("split") if columns.split else ""
+    if columns.split and split not in SPLITS:
+        raise AubenchError(f"{path} row {number}: split is '{split}', not {', '.join(SPLITS)}")
+    found = {au: value(name, 0, 1) for au, name in columns.labels.items()}
+    levels = {au: value(name, 0, 5) for au, name in columns.grades.items()}
+    return _Row(
+        str(place), subject,
+        tuple(UNKNOWN if found.get(au) is None or found[au] != found[au] else int(found[au])
+              for au in AUS),
+        tuple(levels.get(au, float("nan")) for au in AUS),
+        any(found[au] == 1 for au in found if au not in AUS),
+        tuple(cell(name) or "unknown" for name in columns.attributes), split,
+    )  # fmt: skip
+
+
+def _sequence(root: Path, subject: str, rows: list[_Row], faults: list[Fault]) -> Coded:
+    import numpy as np
+
+    kept = list(_distinct(sorted(rows, key=lambda row: natural(row.image)), faults))
+    labels = np.array([row.labels for row in kept], np.int8).reshape(-1, len(AUS))
+    values = np.array([row.grades for row in kept], np.float32).reshape(-1, len(AUS))
+    against = _against(labels, values)
+    if against.any():
+        detail = f"{int(against.sum())} contradict their label; unknown"
+        faults.append(Fault("intensity against label", subject, detail))
+    values[~np.isnan(values) & ((values > 0) != (labels == 1))] = np.nan
+    images = tuple(_entry(root, row.image, faults) for row in kept)
+    return Coded(
+        subject, "", np.arange(1, len(kept) + 1, dtype=np.int32), labels, values,
+        np.array([row.others for row in kept], np.bool_), images,
+        tuple(row.image for row in kept),
+    )  # fmt: skip
+
+
+def _against(
+    labels: np.ndarray[tuple[int, int], np.dtype[np.int8]],
+    values: np.ndarray[tuple[int, int], np.dtype[np.float32]],
+) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    import numpy as np
+
+    out = ~np.isnan(values) & ((values > 0) != (labels == 1)) & (labels != UNKNOWN)
+    return np.asarray(out, np.bool_)
+
+
+def _distinct(rows: list[_Row], faults: list[Fault]) -> Iterator[_Row]:
+    seen: dict[str, list[_Row]] = {}
+    for row in rows:
+        seen.setdefault(row.image, []).append(row)
+    for image, found in seen.items():
+        if any(row.labels != found[0].labels for row in found):
+            faults.append(Fault("duplicated frame", image, "rows differ; left out"))
+            continue
+        if len(found) > 1:
+            faults.append(Fault("label twice", image, "the rows agree"))
+        yield found[0]
+
+
+def _entry(root: Path, image: str, faults: list[Fault]) -> Entry | None:
+    try:
+        status = (root / image).stat()
+    except OSError:
+        faults.append(Fault("label without frame", image))
+        return None
+    return Entry(image, None, "", status.st_size, status.st_mtime_ns)
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Return a key that sorts ``f2`` before ``f10``."""
+    return [
+        (0, int(part), "") if part.isdigit() else (1, 0, part)
+        for part in re.split(r"(\d+)", name)
+        if part
+    ]

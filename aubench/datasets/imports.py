@@ -1,0 +1,338 @@
+"""Importing: from coded sequences to aligned faces, references and an index; resumable."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aubench.datasets.crop_jobs import (
+    FOUND,
+    Cropped,
+    Cropping,
+    Frame,
+    Job,
+    check_cropping,
+    crop,
+    finished,
+)
+from aubench.datasets.images import _begin_work, workers
+from aubench.datasets.imported import FAULTS, RECORD, ImportRecord, folder_of, read_record
+from aubench.datasets.index import Row, write_index
+from aubench.datasets.references import candidates, coded_aus
+from aubench.datasets.sequences import Coded, Fault, Found
+from aubench.errors import AubenchError
+from aubench.facs import AUS
+from aubench.files import atomic_path
+from aubench.progress import bar
+
+if TYPE_CHECKING:
+    from aubench.datasets.landmarks import Landmarks
+
+PACK, VIDEO_PACK, VIDEO_TRIES = 256, 2000, 4
+"""Frames of a pack, the most that a kill can cost a process; a video is decoded for each pack."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be imported as what.
+
+    Attributes:
+        name: of the data set.
+        kind: of the reader.
+        restricted: whether its images must stay here.
+        cropping: how faces are cut.
+        seed: draws the references.
+        options: of the reader.
+        published: counts told in public.
+        processes: how many crop at once; one a core if None.
+        landmarks: by sequence and frame, where they are given.
+    """
+
+    name: str
+    kind: str
+    restricted: bool = True
+    cropping: Cropping = field(default_factory=Cropping)
+    seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    published: dict[str, int] = field(default_factory=dict)
+    processes: int | None = None
+    landmarks: Landmarks | None = None
+
+
+def check_settings(asked: Asked) -> None:
+    """Refuse to go on with an import in another way than it was begun.
+
+    Raises:
+        AubenchError: names what differs.
+    """
+    if not (folder_of(asked.name) / RECORD).is_file():
+        return
+    old = read_record(asked.name)
+    now = {"kind": asked.kind, "align": asked.cropping.align, "size": asked.cropping.size,
+           "seed": asked.seed, "options": asked.options}  # fmt: skip
+    for key, value in now.items():
+        if getattr(old, key) != value:
+            raise AubenchError(
+                f"'{asked.name}' was imported with {key} {getattr(old, key)}, not {value}",
+                "--fresh starts again, --name keeps both",
+            )
+
+
+def remove(name: str) -> None:
+    """Remove an import and all its faces."""
+    shutil.rmtree(folder_of(name), ignore_errors=True)
+
+
+def import_found(asked: Asked, found: Found) -> ImportRecord:
+    """Crop what a reader found and write the index; finished packs are not made again.
+
+    Raises:
+        AubenchError: settings differ from those of the import so far, a package is missing, no
+            face was found.
+    """
+    check_settings(asked)
+    check_cropping(asked.cropping)
+    jobs = [job for sequence in found.sequences for job in _jobs(asked, found.root, sequence)]
+    coded, people = coded_aus(found.sequences), _people(found.sequences)
+    extra = [_reference_job(asked, found.root, group, coded) for group in people.values()]
+    tries = [job for job in extra if job is not None]
+    done = _run([*jobs, *tries], asked.processes)
+    faults = list(found.faults)
+    rows: list[Row] = []
+    for subject, group in people.items():
+        rows += _rows(asked, subject, group, coded, done, faults)
+    if not rows:
+        raise AubenchError(f"no face in {found.root}", f"see {_write_faults(asked, faults)}")
+    content, pixels = write_index(asked.name, rows)
+    _write_faults(asked, faults)
+    _tidy(folder_of(asked.name) / "packs", {job.path for job in [*jobs, *tries]})
+    attributes = {
+        name: {f"{asked.name}/{subject}": group for subject, group in sorted(table.items())}
+        for name, table in sorted(found.attributes.items())
+    }
+    record = ImportRecord(
+        asked.name, asked.kind, asked.restricted, asked.cropping.align, asked.cropping.size,
+        asked.seed, asked.options, counts_of(found) | _outcomes(rows, done, jobs),
+        asked.published, content, f"{asked.name}-{pixels[:16]}",
+        [au for au, known in zip(AUS, coded, strict=True) if known], attributes,
+        {f"{asked.name}/{name}": split for name, split in sorted(found.splits.items())},
+    )  # fmt: skip
+    record.write()
+    return record
+
+
+def counts_of(found: Found) -> dict[str, int]:
+    """Return what was found, before any image is opened."""
+    active = [(s.labels == 1).any(1) for s in found.sequences]
+    there = [np.array([e is not None for e in s.images], np.bool_) for s in found.sequences]
+    return {
+        "subjects": len({s.subject for s in found.sequences}),
+        "sequences": len(found.sequences),
+        "coded frames": sum(len(s.frames) for s in found.sequences),
+        "images": found.images,
+        "coded frames with image": int(sum(t.sum() for t in there)),
+        "with an active AU": int(sum((a & t).sum() for a, t in zip(active, there, strict=True))),
+    }
+
+
+def _outcomes(
+    rows: Sequence[Row], done: dict[Path, list[Cropped]], jobs: Sequence[Job]
+) -> dict[str, int]:
+    frames = [row for job in jobs for row in done[job.path]]
+    samples = [row for row in rows if row.sample]
+    lost = {
+        status: sum(row.status == status for row in frames)
+        for status in sorted({row.status for row in frames} - {FOUND})
+    }
+    return {
+        "faces": len(samples),
+        **lost,
+        "with an unknown AU": sum(bool((row.labels < 0).any()) for row in samples),
+        "neutral references": sum(not row.sample for row in rows),
+    }
+
+
+def _people(sequences: Sequence[Coded]) -> dict[str, list[Coded]]:
+    out: dict[str, list[Coded]] = {}
+    for sequence in sequences:
+        out.setdefault(sequence.subject, []).append(sequence)
+    return out
+
+
+def _frame(asked: Asked, sequence: Coded, row: int) -> Frame:
+    image, number = sequence.images[row], int(sequence.frames[row])
+    assert image is not None
+    name = sequence.name(row)
+    points = asked.landmarks.points(sequence, row) if asked.landmarks else None
+    inside = f"{sequence.task}/{name}" if sequence.task else name
+    return Frame(inside, image, number if sequence.video else 0, points)
+
+
+def _pack(name: str, sequence: Coded, number: int) -> Path:
+    file = "_".join(part for part in (sequence.subject, sequence.task) if part)
+    return folder_of(name) / "packs" / f"{_safe(file)}-{number:03d}.zip"
+
+
+def _safe(name: str) -> str:
+    """Return a file name; one that had to be changed is told apart by its digest."""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
+    if plain == name:
+        return name
+    return f"{plain}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _jobs(asked: Asked, root: Path, sequence: Coded) -> Iterator[Job]:
+    """Yield the packs of a sequence: its frames with an active AU and an image."""
+    active = (sequence.labels == 1).any(1)
+    rows = [i for i in np.flatnonzero(active) if sequence.images[int(i)] is not None]
+    step = VIDEO_PACK if sequence.video else PACK
+    for number, start in enumerate(range(0, len(rows), step)):
+        frames = tuple(_frame(asked, sequence, int(i)) for i in rows[start : start + step])
+        yield Job(root, _pack(asked.name, sequence, number), frames, asked.cropping)
+
+
+def _reference_job(asked: Asked, root: Path, group: Sequence[Coded], coded: Any) -> Job | None:
+    tries = candidates(group, coded, asked.seed)
+    if not tries:
+        return None
+    video = group[tries[0][0]].video
+    if video:  # a job reads one video, in rising order, and is not stopped by the first face
+        same = [(i, row) for i, row in tries if i == tries[0][0]]
+        tries = sorted(same[:VIDEO_TRIES], key=lambda t: t[1])
+    frames = tuple(_frame(asked, group[i], row) for i, row in tries)
+    return Job(root, _reference_path(asked, group[0].subject), frames, asked.cropping, not video)
+
+
+def _reference_path(asked: Asked, subject: str) -> Path:
+    return folder_of(asked.name) / "packs" / f"{_safe(subject)}-reference.zip"
+
+
+def _run(jobs: Sequence[Job], processes: int | None) -> dict[Path, list[Cropped]]:
+    """Return the rows of each pack, cropping what is not finished."""
+    done: dict[Path, list[Cropped]] = {}
+    for job in jobs:
+        rows = finished(job)
+        if rows is not None:
+            done[job.path] = rows
+    left = [job for job in jobs if job.path not in done]
+    total = sum(_weight(job) for job in jobs)
+    before = total - sum(_weight(job) for job in left)
+    with bar(total, "faces", "img", initial=before) as progress:
+        for job, rows in _results(left, processes):
+            done[job.path] = rows
+            progress.update(_weight(job))
+    return done
+
+
+def _weight(job: Job) -> int:
+    return 1 if job.first else len(job.frames)
+
+
+def _results(jobs: Sequence[Job], processes: int | None) -> Iterator[tuple[Job, list[Cropped]]]:
+    count = min(processes or workers(), len(jobs))
+    call: Callable[[Job], list[Cropped]] = crop
+    if count <= 1:
+        yield from ((job, call(job)) for job in jobs)
+        return
+    try:
+        with ProcessPoolExecutor(
+            count, mp_context=get_context("spawn"), initializer=_begin_work
+        ) as pool:
+            yield from zip(jobs, pool.map(call, jobs), strict=True)
+    except BrokenProcessPool as error:
+        raise AubenchError(
+            "a cropping process was killed", "free some memory; the same command resumes"
+        ) from error
+
+
+def _rows(
+    asked: Asked,
+    subject: str,
+    group: Sequence[Coded],
+    coded: Any,
+    done: dict[Path, list[Cropped]],
+    faults: list[Fault],
+) -> list[Row]:
+    """Return a person's rows of the index: samples in order, and the reference before them."""
+    who, out = f"{asked.name}/{subject}", []
+    for sequence in group:
+        places = {sequence.name(i): i for i in range(len(sequence.frames))}
+        for job in _jobs(asked, Path(), sequence):
+            for cropped in done[job.path]:
+                key = f"{who}/{cropped.name}"
+                if cropped.status != FOUND:
+                    faults.append(Fault(cropped.status, key, "left out"))
+                    continue
+                i = places[cropped.name.split("/", 1)[1] if sequence.task else cropped.name]
+                out.append(_row(who, key, sequence, i, cropped, job.path, sample=True))
+    reference = _reference(asked, subject, group, coded, done, faults)
+    if reference is not None:
+        return [row.referring(reference.key) for row in [reference, *out]]
+    if not out:
+        faults.append(Fault("subject without face", subject, "left out"))
+        return []
+    faults.append(Fault("no neutral frame", subject, f"{out[0].key} is the reference"))
+    return [row.referring(out[0].key) for row in out]
+
+
+def _reference(
+    asked: Asked,
+    subject: str,
+    group: Sequence[Coded],
+    coded: Any,
+    done: dict[Path, list[Cropped]],
+    faults: list[Fault],
+) -> Row | None:
+    """Return the first neutral frame, in the order drawn, whose face was found."""
+    path = _reference_path(asked, subject)
+    rows = {cropped.name: cropped for cropped in done.get(path, [])}
+    for i, row in candidates(group, coded, asked.seed) if rows else ():
+        sequence = group[i]
+        inside = f"{sequence.task}/{sequence.name(row)}" if sequence.task else sequence.name(row)
+        cropped = rows.get(inside)
+        if cropped is None:
+            continue
+        who = f"{asked.name}/{subject}"
+        key = f"{who}/{inside}"
+        if cropped.status == FOUND:
+            return _row(who, key, sequence, row, cropped, path, sample=False)
+        faults.append(Fault(cropped.status, key, "not taken as reference"))
+    return None
+
+
+def _row(
+    who: str, key: str, sequence: Coded, i: int, cropped: Cropped, pack: Path, *, sample: bool
+) -> Row:
+    return Row(
+        key, who, sequence.task, int(sequence.frames[i]), sample, sequence.labels[i],
+        sequence.intensities[i], "", cropped.source, cropped.pixels, pack.name,
+    )  # fmt: skip
+
+
+def _tidy(folder: Path, kept: set[Path]) -> None:
+    """Remove packs of frames that are gone, and what a kill left."""
+    for path in folder.iterdir():
+        if path not in kept:
+            path.unlink()
+
+
+def _write_faults(asked: Asked, faults: Sequence[Fault]) -> Path:
+    path = folder_of(asked.name) / FAULTS
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as stream,
+    ):
+        writer = csv.DictWriter(stream, ["kind", "where", "detail"])
+        writer.writeheader()
+        writer.writerows(asdict(fault) for fault in faults)
+    return path
