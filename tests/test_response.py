@@ -285,15 +285,16 @@ def scores(m):
 def test_a_generator_that_obeys(samples):
     found = scores(measured(samples, samples.intensities()))
     assert len(samples) == 4 * (3 * 6 + 16)
-    for name in ("spearman", "linearity", "slope", "response_icc", "intensity_icc"):
+    for name in ("spearman", "linearity", "response_icc", "intensity_icc"):
         assert found[name].value == pytest.approx(1, abs=1e-4), name
         assert found[name].ci == pytest.approx((1, 1), abs=1e-4) and found[name].higher_is_better
     for name in ("violations", "response_mae", "intensity_mae", "interaction"):
         assert found[name].value == pytest.approx(0, abs=1e-4), name
         assert not found[name].higher_is_better
-    assert "sweeps=12" in found["spearman"].id and "+intensity@straight" in found["slope"].id
+    assert "sweeps=12" in found["spearman"].id and "+intensity@straight" in found["linearity"].id
     assert found["spearman"].n == 72 and found["interaction"].n == 64
     assert "targets reach 1.000" in found["spearman"].note
+    assert "slope 1.000; targets reach 1.000, slope 1.000" in found["linearity"].note
 
 
 def test_a_generator_that_obeys_in_reverse(samples):
@@ -304,7 +305,7 @@ def test_a_generator_that_obeys_in_reverse(samples):
         stats.spearmanr([0, 4, 3, 2, 1, 0], range(6))[0], abs=1e-6
     )
     assert found["violations"].value == pytest.approx(4 / 5)
-    assert found["linearity"].value == 0 and found["slope"].value < 0
+    assert found["linearity"].value == 0 and "slope -0." in found["linearity"].note
 
 
 def test_a_generator_that_only_switches(samples):
@@ -321,7 +322,7 @@ def test_a_generator_that_does_nothing(samples):
     for name in ("spearman", "linearity"):
         assert found[name].value is None and found[name].ci is None
         assert "12 of 12 series do not respond" in found[name].note
-    assert found["slope"].value == pytest.approx(0, abs=1e-6)
+    assert "slope 0.000" in found["linearity"].note
     assert found["violations"].value == 0.5
     assert found["response_icc"].value == pytest.approx(0, abs=1e-6)
 
@@ -381,7 +382,7 @@ def test_parts_of_series_have_a_reason(samples):
     assert found["interaction"].value is None and found["interaction"].note == "no complete grid"
     two = samples.subset((samples.frame["combination"] == "neutral").to_numpy())
     found = scores(measured(two, two.intensities()))
-    for name in ("spearman", "linearity", "slope", "violations", "response_icc", "intensity_icc"):
+    for name in ("spearman", "linearity", "violations", "response_icc", "intensity_icc"):
         assert found[name].value is None and found[name].note, name
 
 

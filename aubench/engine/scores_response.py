@@ -24,7 +24,8 @@ SWEEP, GRID = tuple(range(6)), (0, 1, 3, 5)
 """Levels of a sweep, and of each side of a grid."""
 NO_SCALE = f"no scale of intensities for these weights; python -m aubench.calibration {SECOND}"
 WORST = "farthest from the command"
-SHORTS = {"spearman": True, "linearity": True, "slope": True, "violations": False}
+RISING = {"spearman": True, "linearity": True, "violations": False}
+"""Metrics of the shape of a sweep, and whether higher is better."""
 
 
 @dataclass(frozen=True)
@@ -161,61 +162,66 @@ def _series(m: Measured, c: Commanded, stratum: str) -> Series:
 def _sweeps(
     m: Measured, c: Commanded, scale: IntensityScale, made: Read, truth: Read
 ) -> list[ScoreRow]:
-    levels, subjects = np.array(SWEEP, np.float64), []
-    found: dict[str, list[Vector]] = {"logits": [], "levels": [], "true logits": [], "true": []}
+    read = {"logits": made.logits, "levels": made.levels,
+            "true logits": truth.logits, "true": truth.levels}  # fmt: skip
+    parts: dict[str, list[Vector]] = {key: [] for key in read}
+    subjects: list[str] = []
     aus: list[int] = []
     for name in sorted({s for s in m.strata if s.startswith("sweep ")}):
-        k = AUS.index(int(name.split()[1]))
-        series = _series(m, c, name)
-        for key, values in (("logits", made.logits), ("levels", made.levels),
-                            ("true logits", truth.logits), ("true", truth.levels)):  # fmt: skip
-            found[key].append(series.of(values[:, k]))
+        k, series = AUS.index(int(name.split()[1])), _series(m, c, name)
+        for key, values in read.items():
+            parts[key].append(series.of(values[:, k]))
         subjects += series.subjects
         aus += [k] * len(series.subjects)
     if not aus:
         return []
-    arrays = {key: np.concatenate(parts) for key, parts in found.items()}
-    rows = _curves(m, scale, arrays["logits"], arrays["levels"], subjects, levels,
-                   _shapes(arrays["true logits"], arrays["true"], levels))  # fmt: skip
-    return rows + _swept(m, scale, arrays["levels"], arrays["true"], np.array(aus), subjects)
+    found = {key: np.concatenate(arrays) for key, arrays in parts.items()}
+    shapes = _curves(m, scale, found, subjects)
+    return shapes + _swept(m, scale, found["levels"], found["true"], np.array(aus), subjects)
 
 
-def _shapes(logits: Vector, levels: Vector, commanded: Vector) -> dict[str, Vector]:
-    """Return by metric one value a series [S]."""
-    slope, share = curves.line(levels, commanded)
-    return {
-        "spearman": curves.rank_correlation(logits, commanded),
-        "linearity": share,
-        "slope": slope,
-        "violations": curves.violations(logits),
-    }
+@dataclass(frozen=True)
+class _Shapes:
+    """Shapes of sweeps: by metric one value a series [S], and the slope of each."""
+
+    values: dict[str, Vector]
+    slope: Vector
+
+    @classmethod
+    def of(cls, logits: Vector, levels: Vector) -> _Shapes:
+        commanded = np.array(SWEEP, np.float64)
+        slope, share = curves.line(levels, commanded)
+        order, down = curves.rank_correlation(logits, commanded), curves.violations(logits)
+        return cls({"spearman": order, "linearity": share, "violations": down}, slope)
+
+    def reached(self, name: str) -> str:
+        told = f"targets reach {mean_of(self.values[name]):.3f}"
+        return told + (f", slope {mean_of(self.slope):.3f}" if name == "linearity" else "")
 
 
 def _curves(
     m: Measured,
     scale: IntensityScale,
-    logits: Vector,
-    levels: Vector,
+    found: dict[str, Vector],
     subjects: list[str],
-    commanded: Vector,
-    truth: dict[str, Vector],
 ) -> list[ScoreRow]:
-    still = curves.flat(logits)
+    """Return order, line and steps down of all sweeps [S, 6]; flat ones count as no order."""
+    made = _Shapes.of(found["logits"], found["levels"])
+    truth = _Shapes.of(found["true logits"], found["true"])
+    still = curves.flat(found["logits"])
     idle = f"{int(still.sum())} of {len(still)} series do not respond" if still.any() else ""
     rows = []
-    for name, values in _shapes(logits, levels, commanded).items():
+    for name, values in made.values.items():
         kept = np.isfinite(values)
-        n = int(np.isfinite(levels[kept]).sum())
-        value = float(values[kept].mean()) if kept.any() else None
-        if name in ("spearman", "linearity") and still.all():
-            value = None  # an order of nothing
-        note = "no series of enough levels" if not kept.any() else _note(
-            m, f"targets reach {mean_of(truth[name]):.3f}", idle
-        )  # fmt: skip
-        used = None if name in ("spearman", "violations") else scale
+        n = int(np.isfinite(found["levels"][kept]).sum())
+        ordered = name == "violations" or not still.all()  # else an order of nothing
+        value = float(values[kept].mean()) if kept.any() and ordered else None
+        slope = f"slope {mean_of(made.slope):.3f}" if name == "linearity" else ""
+        note = _note(m, slope, truth.reached(name), idle)
+        used = scale if name == "linearity" else None
         rows.append(
             row(name, f"{name}|sweeps={int(kept.sum())}|{_about(m, used, n)}", value, n,
-                up=SHORTS[name], note=note,
+                up=RISING[name], note=note if kept.any() else "no series of enough levels",
                 ci=_interval(values, subjects) if value is not None else None)
         )  # fmt: skip
     return rows
