@@ -11,7 +11,7 @@ from aubench import __version__
 from aubench.files import sha256_file, write_text
 
 if TYPE_CHECKING:
-    from aubench_baselines.sd_loop import Loop
+    from aubench_baselines.sd_train import Adapter
 
 SAMPLING: dict[str, dict[str, Any]] = {
     "nano": {"steps": 12, "guidance": 3.0, "batch": 16},
@@ -20,7 +20,7 @@ SAMPLING: dict[str, dict[str, Any]] = {
 """Steps of DPM-Solver++ (2M) and classifier-free guidance, unless ``--weights``' card differs."""
 
 
-def write_card(path: Path, loop: Loop, data: str, digest: str) -> None:
+def write_card(path: Path, loop: Adapter, data: str, digest: str) -> None:
     """Write ``<weights>.card.json``.
 
     Args:
@@ -36,6 +36,7 @@ def write_card(path: Path, loop: Loop, data: str, digest: str) -> None:
 
     s = loop.s
     base = s.base or FOLDER.format(s.preset)
+    counts = count_parameters(loop)
     card: dict[str, Any] = {
         "name": f"sd15-lora {s.preset}",
         "scale": (
@@ -44,6 +45,8 @@ def write_card(path: Path, loop: Loop, data: str, digest: str) -> None:
             else "LoRA on Stable Diffusion 1.5"
         ),
         "sha256": sha256_file(path),
+        "parameters": sum(counts.values()),
+        "parameters of": counts,
         "base": base,
         "base sha256": None if s.base else digest,
         "long text": s.long_text,
@@ -62,6 +65,17 @@ def write_card(path: Path, loop: Loop, data: str, digest: str) -> None:
         _add_stage(card, path.parent / f"stage{stage}.checkpoint.pt", bool(s.base))
     card["command"] = _command(s)
     write_text(path.with_name(f"{path.stem}.card.json"), json.dumps(card, indent=1) + "\n")
+
+
+def count_parameters(loop: Adapter) -> dict[str, int]:
+    """Return how many numbers LoRA, denoiser, text encoder and autoencoder hold."""
+    pipe, counts = loop.pipe, {"lora": 0}
+    for name in ("unet", "text_encoder", "vae"):
+        values = list(getattr(pipe, name).parameters())
+        adapter = sum(v.numel() for v in values if v.requires_grad)
+        counts["lora"] += adapter
+        counts[name] = sum(v.numel() for v in values) - adapter
+    return counts
 
 
 def _add_stage(card: dict[str, Any], checkpoint: Path, foreign: bool) -> None:

@@ -1,0 +1,121 @@
+"""MagicFace: two linked denoisers, strict reading, and the assets it names and does not have."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from aubench_baselines.magicface import VARIABLE, MagicFace, denoiser_config
+from aubench_baselines.magicface_modules import MagicFaceNetworks, guided
+from aubench_baselines.sd_base import write_random_base
+from aubench_baselines.sd_shapes import SHAPES, Shape
+from PIL import Image
+from safetensors.torch import save_file
+
+from aubench.errors import AubenchError
+from aubench.facs import labels_of
+from aubench.generator import Plan, Request, Unsupported, WeightSource
+
+TINY = Shape(
+    size=32,
+    vae={**SHAPES["nano"].vae, "down_block_types": ("DownEncoderBlock2D",) * 2,
+         "up_block_types": ("UpDecoderBlock2D",) * 2, "block_out_channels": (8, 16),
+         "latent_channels": 4, "sample_size": 32},
+    unet={**SHAPES["nano"].unet, "sample_size": 16, "in_channels": 4, "out_channels": 4,
+          "block_out_channels": (16, 32), "cross_attention_dim": 24, "norm_num_groups": 8,
+          "attention_head_dim": 2},
+    text={**SHAPES["nano"].text, "hidden_size": 24, "num_hidden_layers": 1,
+          "num_attention_heads": 2, "intermediate_size": 48},
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A tiny base, both networks with random weights, and two images of background and pose."""
+    root = tmp_path_factory.mktemp("magicface")
+    write_random_base(root / "base", TINY, half=False)
+    torch.manual_seed(4)
+    networks = MagicFaceNetworks(denoiser_config(TINY.build_unet()))
+    torch.nn.init.normal_(networks.au_aug_mlp.weight)
+    mlp = {f"au_aug_mlp.{k}": v for k, v in networks.au_aug_mlp.state_dict().items()}
+    for name, state in (("denoising_unet", {**networks.denoiser.state_dict(), **mlp}),
+                        ("ID_enc", networks.identity.state_dict())):  # fmt: skip
+        (root / "weights" / name).mkdir(parents=True)
+        save_file(state, root / "weights" / name / "diffusion_pytorch_model.safetensors")
+    (root / "images").mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", (32, 32), (90, 120, 60)).save(root / "images" / f"{name}.png")
+    return root
+
+
+def load(place, **options):
+    given = {"base": str(place / "base"), "steps": "2", **options}
+    source = WeightSource(place / "weights")
+    return MagicFace.load(source, device="cpu", dtype="float32", **given)
+
+
+def request(sample_id="a", aus=(12,), face=0, seed=1):
+    reference = np.random.default_rng(face).integers(0, 255, (32, 32, 3)).astype(np.uint8)
+    return Request(sample_id, "", labels_of(aus), None, reference, seed, 32)
+
+
+def test_shape_on_stable_diffusion():
+    """Eight channels in, twelve AUs to the 1280 of the time embedding, no other new weights."""
+    with torch.device("meta"):
+        networks = MagicFaceNetworks(SHAPES["paper"].unet)
+    assert networks.au_aug_mlp.weight.shape == (1280, 12)
+    assert networks.denoiser.conv_in.weight.shape == (320, 8, 3, 3)
+    count = sum(p.numel() for p in networks.identity.parameters())
+    assert count == 859_520_964
+    assert sum(p.numel() for p in networks.denoiser.parameters()) == count + 320 * 4 * 9
+
+
+def test_face_and_aus_reach_the_denoiser():
+    torch.manual_seed(0)
+    networks = MagicFaceNetworks(TINY.unet).eval()
+    x, face, back = (torch.randn(1, 4, 16, 16) for _ in range(3))
+    words, t, none = torch.randn(1, 77, 24), torch.tensor([400]), torch.zeros(1, 12)
+    some = none.clone()
+    some[0, 6] = 3.0
+    with torch.inference_mode():
+        with pytest.raises(ValueError, match="was not run before"):
+            networks(x, t, words, back, none)
+        networks.remember(face, words)
+        first = networks(x, t, words, back, none)
+        changed = networks(x, t, words, back, some)
+        assert (first - changed).abs().max() > 1e-5
+        # Guidance is linear: at 0 no change, at 1 the change, at 2 as far again.
+        for scale in (0.0, 1.0, 2.0):
+            expected = first + scale * (changed - first)
+            made = guided(networks, x, t, words, back, some, scale)
+            torch.testing.assert_close(made, expected, rtol=1e-3, atol=1e-4)
+        networks.remember(face + 1, words)
+        assert (networks(x, t, words, back, none) - first).abs().max() > 1e-5
+
+
+def test_says_which_assets_it_needs_and_stops(monkeypatch, aubench, tmp_path):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    reason = MagicFace.available() or ""
+    assert all(word in reason for word in ("BiSeNet", "antelopev2", "3D morphable", VARIABLE))
+    done = aubench("run", "--model", "magicface", "--protocol", "label-input", "--limit", "2",
+                   "--out", tmp_path / "r", check=2)  # fmt: skip
+    assert "antelopev2" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_generates_where_the_images_are_given(place, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(place / "images"))
+    assert MagicFace.available() is None
+    model = load(place)
+    model.begin(Plan(("a", "b"), frozenset({"a", "b"}), 32))
+    with pytest.raises(AubenchError, match=r"lacks c\.png"):
+        model.begin(Plan(("a", "c"), frozenset({"a", "c"}), 32))
+    a, b = request(), request("b", (4,), 1, 2)
+    both = model.generate([a, b])
+    assert both.shape == (2, 32, 32, 3) and both.dtype == np.uint8
+    np.testing.assert_array_equal(model.generate([b])[0], both[1])
+    other = model.generate([replace(a, aus=labels_of((4,)))])
+    assert (other[0] != both[0]).any()
+    with pytest.raises(Unsupported, match="MagicFace has no AU24"):
+        model.generate([request(aus=(12, 24))])
+    with pytest.raises(AubenchError, match="holds 0 safetensors files"):
+        load(place, identity="nowhere")

@@ -1,0 +1,401 @@
+"""SD 1.5 with LoRA: long texts, training and resume, adapter files, bases of three kinds."""
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from aubench_baselines.sd_adapter import (
+    NAME,
+    adapter_state,
+    add_adapters,
+    canonical,
+    read_adapter,
+    write_adapter,
+)
+from aubench_baselines.sd_base import base_digest, load_base, write_random_base
+from aubench_baselines.sd_data import Arrays
+from aubench_baselines.sd_loop import Settings, changed
+from aubench_baselines.sd_lora import SD15Lora
+from aubench_baselines.sd_shapes import SHAPES, Shape
+from aubench_baselines.sd_text import encode, encode_ragged, pieces
+from aubench_baselines.sd_train import PRESETS, Adapter, Autoencoder
+from PIL import Image
+
+from aubench.errors import AubenchError
+from aubench.generator import Request, Trainable, WeightSource
+
+TINY = Shape(
+    size=32,
+    vae={**SHAPES["nano"].vae, "down_block_types": ("DownEncoderBlock2D",) * 2,
+         "up_block_types": ("UpDecoderBlock2D",) * 2, "block_out_channels": (8, 16),
+         "latent_channels": 4, "sample_size": 32},
+    unet={**SHAPES["nano"].unet, "sample_size": 16, "in_channels": 4, "out_channels": 4,
+          "block_out_channels": (16, 32), "cross_attention_dim": 24, "norm_num_groups": 8,
+          "attention_head_dim": 2},
+    text={**SHAPES["nano"].text, "hidden_size": 24, "num_hidden_layers": 1,
+          "num_attention_heads": 2, "intermediate_size": 48},
+)  # fmt: skip
+LONG = "The lips are firmly pressed and the chin is raised. " * 12
+SETTINGS = Settings(
+    stage=3, preset="paper", steps=6, batch=4, rate=1e-2, rank=4, seed=1, text_encoder=True
+)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A tiny diffusers folder of random weights."""
+    return write_random_base(tmp_path_factory.mktemp("sd") / "base", TINY, half=False)
+
+
+def open_base(base):
+    return load_base(str(base), dtype=torch.float32)
+
+
+def pictures(count=6):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (count, 32, 32, 3)).astype(np.uint8)
+    words = (("Lips are pulled up.", "A smile."), (LONG,))
+    return Arrays("noise", pixels, np.arange(count) % 2, words)
+
+
+def lora_file(base, folder, *, text_encoder=True, seed=3):
+    """A LoRA file on a base with random values, and the pipeline it was taken from."""
+    pipe = open_base(base)
+    add_adapters(pipe, 4, "all", text_encoder=text_encoder)
+    torch.manual_seed(seed)
+    for part in (pipe.unet, pipe.text_encoder):
+        for value in part.parameters():
+            if value.requires_grad:
+                torch.nn.init.normal_(value, std=0.2)
+    path = folder / "lora.safetensors"
+    write_adapter(pipe, path, torch.float32)
+    return path, pipe
+
+
+def request(sample_id="a", text="Lips are pulled up.", seed=5):
+    return Request(sample_id, text, None, None, None, seed, 32)
+
+
+def load(path, base, **options):
+    given = {"base": str(base), "steps": "2", "batch": "2", **options}
+    return SD15Lora.load(WeightSource(path), device="cpu", dtype="float32", **given)
+
+
+def predicted(pipe, text="Brows are lowered."):
+    """The noise that a pipeline predicts for fixed latents."""
+    latents = torch.linspace(-1, 1, 4 * 16 * 16).view(1, 4, 16, 16)
+    with torch.inference_mode():
+        words = encode(pipe.text_encoder, [pieces(pipe.tokenizer, text, "chunk")])
+        return pipe.unet(latents, 300, words).sample
+
+
+def test_true_shape_of_stable_diffusion():
+    """Parameters and tensors of the published networks; names of LoRA tensors on them."""
+    shape = SHAPES["paper"]
+    with torch.device("meta"):
+        unet, vae, text = shape.build_unet(), shape.build_vae(), shape.build_text()
+    for part, parameters, tensors in (
+        (unet, 859_520_964, 686), (vae, 83_653_863, 248), (text, 123_060_480, 196)
+    ):  # fmt: skip
+        assert sum(p.numel() for p in part.parameters()) == parameters
+        assert len(list(part.named_parameters())) == tensors
+    pipe = type("Pipe", (), {"unet": unet, "vae": vae, "text_encoder": text})()
+    add_adapters(pipe, 16, "attention", text_encoder=False)
+    state = adapter_state(pipe)
+    assert len(state) == 32 * 4 * 2  # layers, projections, A and B
+    name = "unet.up_blocks.3.attentions.2.transformer_blocks.0.attn2.to_k"
+    assert state[f"{name}.lora_A.weight"].shape == (16, 768)
+    assert state[f"{name}.lora_B.weight"].shape == (320, 16)
+    # Per layer of width h: 16 matrix sides of h, but two of the cross-attention's are 768.
+    widths = 5 * 320 + 5 * 640 + 6 * 1280
+    assert sum(v.numel() for v in state.values()) == 16 * (14 * widths + 2 * 768 * 16)
+
+
+def test_long_texts_are_chunked_or_truncated(base):
+    tokenizer = open_base(base).tokenizer
+    ids = tokenizer(LONG, add_special_tokens=False, verbose=False)["input_ids"]
+    chunks = pieces(tokenizer, LONG, "chunk")
+    assert len(ids) > 75 and len(chunks) == -(-len(ids) // 75)
+    start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    assert all(len(c) == 77 and c[0] == start and c[-1] == end for c in chunks)
+    kept = [i for c in chunks for i in c[1:-1] if i != end]
+    assert kept == ids
+    assert pieces(tokenizer, LONG, "truncate") == chunks[:1]
+    assert pieces(tokenizer, "", "chunk") == [[start] + [end] * 76]
+    with pytest.raises(AubenchError, match="cannot be read by 'chunks'"):
+        pieces(tokenizer, LONG, "chunks")
+
+
+def test_tokenizer_agrees_with_plain_clip_encoding(base):
+    """A short text gives what a pipeline's own call to its tokenizer gives."""
+    tokenizer = open_base(base).tokenizer
+    text = "The inner brows rise, and the chin is lifted."
+    usual = tokenizer(text, padding="max_length", max_length=77, truncation=True)["input_ids"]
+    assert pieces(tokenizer, text, "chunk") == [usual]
+    assert "brows" in tokenizer.decode(usual)
+
+
+def test_masked_batch_equals_texts_one_by_one(base):
+    """Training masks the padding, so a text of two pieces is as it is alone."""
+    pipe = open_base(base)
+    texts = [pieces(pipe.tokenizer, t, "chunk") for t in ("A smile.", LONG)]
+    x = torch.randn(2, 4, 16, 16)
+    with torch.inference_mode():
+        states, mask = encode_ragged(pipe.text_encoder, texts)
+        both = pipe.unet(x, 10, states, encoder_attention_mask=mask).sample
+        for i, text in enumerate(texts):
+            alone = pipe.unet(x[i : i + 1], 10, encode(pipe.text_encoder, [text])).sample
+            torch.testing.assert_close(both[i : i + 1], alone, rtol=1e-3, atol=1e-4)
+    assert mask.sum(1).tolist() == [77, 77 * len(texts[1])]
+
+
+def test_repeated_empty_text_is_the_empty_text(base):
+    """Attention to k copies of the same keys equals attention to one."""
+    pipe = open_base(base)
+    empty = pieces(pipe.tokenizer, "", "chunk")
+    x = torch.randn(1, 4, 16, 16)
+    with torch.inference_mode():
+        one, three = (
+            pipe.unet(x, 5, encode(pipe.text_encoder, [empty * k])).sample for k in (1, 3)
+        )
+    torch.testing.assert_close(one, three, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"\[1, 2\] pieces"):
+        encode(pipe.text_encoder, [empty, empty * 2])
+
+
+def test_training_learns_and_leaves_the_base_alone(base, tmp_path):
+    pipe = open_base(base)
+    frozen = base_digest(open_base(base))
+    settings = replace(SETTINGS, steps=60, rate=2e-2, precision="float32", drop_text=0.0)
+    loop = Adapter(settings, tmp_path, "cpu", pictures(2), pipe)
+    first = np.mean([loop.step()["mse"] for _ in range(5)])
+    for _ in range(50):
+        loop.step()
+    last = np.mean([loop.step()["mse"] for _ in range(5)])
+    assert last < 0.97 * first
+    pipe.unet.delete_adapters([NAME])
+    pipe.text_encoder.delete_adapter(NAME)
+    assert base_digest(pipe) == frozen
+
+
+def test_killed_training_resumes_to_the_same_weights(base, tmp_path):
+    straight = Adapter(SETTINGS, tmp_path / "a", "cpu", pictures(), open_base(base))
+    straight.run()
+    begun = Adapter(SETTINGS, tmp_path / "b", "cpu", pictures(), open_base(base))
+    begun.run(stop=3)
+    resumed = Adapter(SETTINGS, tmp_path / "b", "cpu", pictures(), open_base(base))
+    resumed.resume()
+    assert resumed.number == 3
+    resumed.run()
+    for key, value in straight.average.items():
+        torch.testing.assert_close(resumed.average[key], value, rtol=0, atol=0)
+    other = Adapter(
+        replace(SETTINGS, rate=1e-3), tmp_path / "b", "cpu", pictures(), open_base(base)
+    )
+    with pytest.raises(AubenchError, match=r"trained with rate = 0\.01, now 0\.001"):
+        other.resume()
+    (tmp_path / "b" / "stage3.checkpoint.pt").write_bytes(b"cut")
+    with pytest.raises(AubenchError, match="is damaged"):
+        resumed.resume()
+
+
+def test_autoencoder_learns(tmp_path, monkeypatch):
+    monkeypatch.setitem(SHAPES, "nano", TINY)
+    settings = Settings(stage=1, steps=30, batch=4, rate=3e-3)
+    rng = np.random.default_rng(1)
+    flat = np.broadcast_to(rng.integers(40, 215, (8, 1, 1, 3)), (8, 32, 32, 3)).astype(np.uint8)
+    loop = Autoencoder(settings, tmp_path, "cpu", Arrays("x", flat, np.zeros(8, int), (("",),)))
+    losses = [loop.step()["l1"] for _ in range(30)]
+    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
+
+
+def test_adapter_files_have_the_standard_layout_and_round_trip(base, tmp_path):
+    from safetensors.torch import load_file
+
+    path, pipe = lora_file(base, tmp_path)
+    names = set(load_file(path))
+    assert all(re.fullmatch(r"(unet|text_encoder\.text_model)\..*\.lora_[AB]\.weight", n)
+               for n in names)  # fmt: skip
+    ours, theirs = open_base(base), open_base(base)
+    read_adapter(ours, path)
+    theirs.load_lora_weights(str(tmp_path), weight_name=path.name)  # diffusers alone
+    expected = predicted(pipe)
+    assert (expected - predicted(open_base(base))).abs().max() > 1e-3
+    torch.testing.assert_close(predicted(ours), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(predicted(theirs), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_kohya_files_are_read(base, tmp_path):
+    """``lora_unet_…`` with underscores and an alpha of half the rank: half the strength."""
+    from safetensors.torch import load_file, save_file
+
+    path, pipe = lora_file(base, tmp_path, text_encoder=False)
+    state = {}
+    for key, value in load_file(path).items():
+        layer, part = key.removeprefix("unet.").removesuffix(".weight").rsplit(".lora_", 1)
+        if ".attn" not in layer:
+            continue
+        flat = "lora_unet_" + layer.replace(".", "_")
+        state[f"{flat}.lora_{'down' if part == 'A' else 'up'}.weight"] = value
+        state[f"{flat}.alpha"] = torch.tensor(2.0)
+    save_file(state, tmp_path / "kohya.safetensors")
+    read = open_base(base)
+    read_adapter(read, tmp_path / "kohya.safetensors")
+    for name, module in pipe.unet.named_modules():
+        if hasattr(module, "scaling"):
+            module.scaling[NAME] = 0.5 if ".attn" in name else 0.0
+    torch.testing.assert_close(predicted(read), predicted(pipe), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("unet.a.attn1.to_q.lora.down.weight", "unet.a.attn1.to_q.lora_A.weight"),
+        ("unet.a.attn1.processor.to_out_lora.up.weight", "unet.a.attn1.to_out.0.lora_B.weight"),
+        ("text_encoder.b.q_proj.lora_linear_layer.up.weight",
+         "text_encoder.text_model.b.q_proj.lora_B.weight"),
+        ("unet.a.ff.net.2.lora_A.weight", "unet.a.ff.net.2.lora_A.weight"),
+    ],
+)  # fmt: skip
+def test_old_names_of_lora_tensors(old, new):
+    assert canonical(old) == new
+
+
+def test_files_that_do_not_fit_are_refused(base, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    path, _ = lora_file(base, tmp_path)
+    state = load_file(path)
+    key = next(k for k in state if k.endswith("to_q.lora_A.weight"))
+    cases = {
+        "wide": {**state, key: torch.zeros(4, 999)},
+        "extra": {**state, "unet.no.such.layer.to_q.lora_A.weight": torch.zeros(4, 16),
+                  "unet.no.such.layer.to_q.lora_B.weight": torch.zeros(16, 4)},
+        "half": {k: v for k, v in state.items() if k != key},
+    }  # fmt: skip
+    for name, content in cases.items():
+        save_file(content, tmp_path / f"{name}.safetensors")
+        with pytest.raises(AubenchError, match="does not fit the base"):
+            read_adapter(open_base(base), tmp_path / f"{name}.safetensors")
+    save_file({"unet.conv_in.weight": torch.zeros(1)}, tmp_path / "none.safetensors")
+    with pytest.raises(AubenchError, match="holds no LoRA weights"):
+        read_adapter(open_base(base), tmp_path / "none.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes(path.read_bytes()[:200])
+    with pytest.raises(AubenchError, match="cannot be read"):
+        read_adapter(open_base(base), tmp_path / "cut.safetensors")
+
+
+def test_an_image_depends_on_its_request_alone(base, tmp_path):
+    path, _ = lora_file(base, tmp_path)
+    model = load(path, base)
+    batch = [request("a"), request("b", LONG, 6), request("c", "Brows rise.", 7), request("d")]
+    made = model.generate(batch)
+    assert made.shape == (4, 32, 32, 3) and made.dtype == np.uint8
+    for i in range(3):
+        np.testing.assert_array_equal(model.generate([batch[i]])[0], made[i])
+    np.testing.assert_array_equal(made[3], made[0])  # text and seed, not the name
+    assert (made[0] != made[2]).any()
+    assert (model.generate([request(seed=9)])[0] != made[0]).any()
+    assert model.generate([replace(request(), size=16)]).shape == (1, 16, 16, 3)
+
+
+def test_words_beyond_75_tokens_count_only_when_chunked(base, tmp_path):
+    path, _ = lora_file(base, tmp_path)
+    one, other = request(text=LONG), request(text=LONG + "Brows rise.")
+    cut, whole = load(path, base, long_text="truncate"), load(path, base)
+    np.testing.assert_array_equal(cut.generate([one]), cut.generate([other]))
+    assert (whole.generate([one]) != whole.generate([other])).any()
+
+
+def test_trained_through_the_command_line_on_a_folder(base, aubench, tmp_path):
+    """``aubench train`` on images with texts, then ``aubench run`` with what it wrote."""
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    rows = ["file_name,text"]
+    for i, image in enumerate(pictures(3).pixels):
+        Image.fromarray(image).resize((48, 40)).save(folder / f"{i}.png")
+        rows.append(f'{i}.png,"A smile, number {i}."')
+    (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
+    out = tmp_path / "out"
+    done = aubench(
+        "train", "sd15-lora", "--preset", "paper", "--data", folder, "--steps", "3", "--out", out,
+        "--set", f"base={base}", "--set", "batch=2", check=0,
+    )  # fmt: skip
+    weights = out / "sd15-lora-paper.safetensors"
+    assert done.stdout == f"weights {weights}\n"
+    card = json.loads((out / "sd15-lora-paper.card.json").read_text())
+    assert card["base"] == str(base) and card["data"]["name"].startswith("faces@")
+    assert card["long text"] == "chunk" and card["settings"][0]["steps"] == 3
+    aubench(
+        "run", "--model", "sd15-lora", "--weights", weights, "--protocol", "test2k", "--limit", "6",
+        "--metrics", "au", "--out", tmp_path / "run", "--option", "steps=1", "--option", "batch=6",
+        check=0,
+    )  # fmt: skip
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert record["counts"]["generated"] == 6
+    assert record["model"]["trained_on"] == [card["data"]["name"]]
+    (folder / "1.png").write_bytes(b"no image")
+    failed = aubench(
+        "train", "sd15-lora", "--preset", "paper", "--data", folder, "--steps", "4", "--out",
+        tmp_path / "again", "--set", f"base={base}", "--set", "batch=3", check=2,
+    )  # fmt: skip
+    assert "1.png is not a readable image" in failed.stderr
+
+
+def test_settings_and_options_that_are_wrong_are_named(base, tmp_path):
+    path, _ = lora_file(base, tmp_path)
+    assert isinstance(SD15Lora, Trainable)
+    assert set(PRESETS) == set(SD15Lora.presets)
+    for word, match in {"ranks": "no setting 'ranks'", "seed": "no setting 'seed'"}.items():
+        with pytest.raises(AubenchError, match=match):
+            changed(SETTINGS, {word: "1"})
+    for options, match in (
+        ({"rank": "many"}, "rank=many is not int"), ({"kept": "perhaps"}, "not yes or no"),
+        ({"targets": "everything"}, "targets=everything"), ({"rank": "0"}, "are positive"),
+        ({"long_text": "skip"}, "cannot be read by 'skip'"),
+    ):  # fmt: skip
+        with pytest.raises(AubenchError, match=match):
+            changed(SETTINGS, options)
+    assert changed(SETTINGS, {"rank": "7", "kept": "no"}) == replace(SETTINGS, rank=7, kept=False)
+    for options, match in (
+        ({"step": "3"}, "no option 'step'"), ({"steps": "x"}, "steps=x is not a number"),
+        ({"download": "maybe"}, "neither yes nor no"), ({"steps": "-1"}, "are positive"),
+    ):  # fmt: skip
+        with pytest.raises(AubenchError, match=match):
+            load(path, base, **options)
+
+
+def test_a_base_that_is_not_there_is_one_clear_line(base, tmp_path, aubench):
+    path, _ = lora_file(base, tmp_path)
+    hub = aubench(
+        "run", "--model", "sd15-lora", "--weights", path, "--protocol", "test2k", "--limit", "2",
+        "--option", "base=stable-diffusion-v1-5/stable-diffusion-v1-5", HF_HUB_OFFLINE="1", check=2,
+    )  # fmt: skip
+    line = hub.stderr.strip().splitlines()[-1]
+    assert "is not in the Hugging Face cache of this machine" in hub.stderr
+    assert "Traceback" not in hub.stderr and "hf download" in line
+    (tmp_path / "empty").mkdir()
+    for name, match in (
+        (str(tmp_path / "empty"), "no model_index.json"), ("nowhere", "neither a folder"),
+        (str(tmp_path / "lora.ckpt"), "neither a folder"),
+    ):  # fmt: skip
+        with pytest.raises(AubenchError, match=match):
+            load_base(name, dtype=torch.float32)
+    (tmp_path / "lora.ckpt").write_bytes(b"pickle")
+    with pytest.raises(AubenchError, match=r"not a \.safetensors file"):
+        load_base(str(tmp_path / "lora.ckpt"), dtype=torch.float32)
+    with pytest.raises(AubenchError, match="no card that names its base"):
+        SD15Lora.load(WeightSource(path), device="cpu", dtype="float32")
+    card = tmp_path / "lora.card.json"
+    card.write_text(json.dumps({"sha256": "0" * 64, "base": str(base)}))
+    with pytest.raises(AubenchError, match="has not the sha256"):
+        SD15Lora.load(WeightSource(path), device="cpu", dtype="float32")
+    from aubench.files import sha256_file
+
+    stated = {"sha256": sha256_file(path), "base": str(base), "base sha256": "1" * 64}
+    card.write_text(json.dumps(stated))
+    with pytest.raises(AubenchError, match="its card says 111"):
+        SD15Lora.load(WeightSource(path), device="cpu", dtype="float32")
