@@ -402,7 +402,7 @@ def test_generator_refuses_what_it_cannot_do(shipped, tmp_path):
     with pytest.raises(AubenchError, match="no VQ-AUFace weights"):
         VQAUFace.load(WeightSource(Path(tmp_path / "x")), device="cpu", dtype="float32")
     small = np.zeros((64, 64, 3), np.uint8)
-    with pytest.raises(AubenchError, match=r"takes 128 x 128 pixels; .aubench data align"):
+    with pytest.raises(AubenchError, match=r"asked for are 128 x 128 pixels; .aubench data"):
         shipped.generate([request(reference=small)])
     blank = np.full((128, 128, 3), 90, np.uint8)
     with pytest.raises(SampleFailure, match="shows no face"):
@@ -421,6 +421,15 @@ def test_sampling_options_change_the_images(shipped):
     )
     assert (other.shape.steps, other.shape.guidance, other.shape.temperature) == (2, 4.0, 0.0)
     assert (other.generate(asked) != shipped.generate(asked)).any()
+
+
+def test_other_sizes_are_resized_to_what_is_asked(shipped):
+    from aubench.synfacs.render import render
+
+    large = render("S333", np.zeros(12), 4, size=192)
+    made = shipped.generate([replace(request(3, reference=large), size=192)])[0]
+    assert made.shape == (192, 192, 3)
+    assert np.abs(made.astype(int) - large).mean() < 25
 
 
 def test_shipped_weights_are_small_and_carded():

@@ -386,7 +386,9 @@ def test_settings_are_checked(tmp_path):
     with pytest.raises(AubenchError, match="cannot be cut into 32 parts"):
         loop(tmp_path, 1, given={"accumulate": "32"})
     shape, settings = settings_for("nano", 1, {"widths": "32,64,64", "betas": "0.5,0.9"}, steps=7)
-    assert shape.steps == 6 and shape.widths == (32, 64, 64) and settings.betas == (0.5, 0.9) and settings.steps == 7
+    assert shape.steps == 6 and shape.widths == (32, 64, 64)  # decoding steps are others
+    assert settings.betas == (0.5, 0.9) and settings.steps == 7
+    assert settings_for("nano", 1, {"decoding_steps": "9"})[0].steps == 9
 
 
 def test_folders_are_read_with_the_papers_reference_rule(tmp_path):
@@ -512,6 +514,12 @@ def test_stages_must_fit(tmp_path):
     fit(replace(training, stage=1))
     with pytest.raises(AubenchError, match="has another shape"):
         fit(replace(training, options={"entries": "32"}))
+    fit(training)
+    for name in ("stage1.checkpoint.pt", "stage1.log.jsonl"):
+        (tmp_path / "out" / name).unlink()
+    fit(replace(training, stage=1, options={"rate": "0.002"}))
+    with pytest.raises(AubenchError, match="belongs to another stage I"):
+        export(tmp_path / "out")
 
 
 def test_ablations_are_the_papers_rows():

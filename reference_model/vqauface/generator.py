@@ -125,7 +125,9 @@ class VQAUFace(Generator):
         return self.digest
 
     def generate(self, batch: Sequence[Request]) -> npt.NDArray[np.uint8]:
-        """Return uint8 [B, S, S, 3]; each image depends on its request alone.
+        """Return uint8 [B, S, S, 3], S as asked; each image depends on its request alone.
+
+        Reference and image are resized where the model's own size is another.
 
         Work is done in padded batches of one size, since the last bits of a matrix product may
         depend on its shape.
@@ -144,15 +146,15 @@ class VQAUFace(Generator):
         return np.concatenate(parts)
 
     def _check(self, request: Request) -> None:
-        size, reference = self.shape.size, request.reference
+        size, reference = request.size, request.reference
         if reference is None:
             raise AubenchError(
                 f"sample {request.sample_id} has no reference face", "vqauface needs one"
             )
         if reference.shape != (size, size, 3):
             raise AubenchError(
-                f"the reference of sample {request.sample_id} has shape {reference.shape}, the "
-                f"model takes {size} x {size} pixels",
+                f"the reference of sample {request.sample_id} has shape {reference.shape}, asked "
+                f"for are {size} x {size} pixels",
                 "`aubench data align FOLDER --out FACES` crops and resizes faces",
             )
         if not shows_something(reference):
@@ -180,7 +182,8 @@ class VQAUFace(Generator):
                 codes = decode(
                     self.transformer, self.books, condition, [r.seed for r in batch], how
                 )
-            return to_pixels(self.codec.decode(embed(self.books, codes).sum(2)))
+            made = self.codec.decode(embed(self.books, codes).sum(2))
+            return to_pixels(resized(made, batch[0].size))
 
     def _condition(self, batch: Sequence[Request]) -> Condition:
         """Return reference, features and behaviour of a batch, on the device."""
@@ -192,6 +195,7 @@ class VQAUFace(Generator):
 
         references = [request.reference for request in batch]
         image = to_float(np.stack([r for r in references if r is not None])).to(self.device)
+        image = resized(image, self.shape.size)
         codes = self.codec.codes(image)
         appearance, structure = self.encoders.features(image)
         known = Condition(image, codes, appearance=appearance, structure=structure)
@@ -230,6 +234,16 @@ class VQAUFace(Generator):
             hidden.append(F.pad(states, (0, 0, 0, short)))
             words.append(F.pad(mask, (0, short)))
         return torch.cat(hidden), torch.cat(words)
+
+
+def resized(image: Tensor, size: int) -> Tensor:
+    """Return images [B, 3, size, size]; the same ones where they have that size."""
+    import torch.nn.functional as F
+
+    if image.shape[-1] == size:
+        return image
+    out: Tensor = F.interpolate(image, (size, size), mode="bicubic", antialias=True)
+    return out.clamp(-1, 1)
 
 
 def shows_something(image: npt.NDArray[np.uint8]) -> bool:

@@ -156,10 +156,13 @@ def _stages(out: Path) -> list[dict[str, Any]]:
         if not file.is_file():
             raise AubenchError(f"no {file}", "train stages 1 and 2 first")
     stages = [read_checkpoint(file) for file in files if file.is_file()]
-    if len(stages) > 2 and "facts" in stages[2]:
-        whose = stages[2]["facts"].get("stage 1")
-        if whose != sha256_file(files[0]):
-            stages.pop()  # of an earlier stage I
+    whose = [stage.get("facts", {}).get("stage 1") for stage in stages[1:]]
+    if any(whose):  # checkpoints of the first format do not say
+        digest = sha256_file(files[0])
+        if whose[0] not in {None, digest}:
+            raise AubenchError(f"{files[1]} belongs to another stage I", "train --stage 2 again")
+        if whose[1:] and whose[1] != digest:
+            stages.pop()  # stage 3 of an earlier stage I
     if len({stage["settings"]["preset"] for stage in stages}) > 1:
         raise AubenchError(f"the stages in {out} have different presets", "train them again")
     return stages
