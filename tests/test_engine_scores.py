@@ -48,7 +48,7 @@ def measured(**changes):
         unidentified="",
         attributes={"sex": ["female" if int(s[1:]) % 2 else "male" for s in subjects],
                     "age": ["younger" if int(s[1:]) < 3 else "older" for s in subjects]},
-        memory=None, reasons={},
+        memory={}, reasons={},
     )  # fmt: skip
     return replace(whole, **changes)
 

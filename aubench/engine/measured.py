@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from aubench.engine.commanded import RESPONSE, Commanded, commanded
 from aubench.engine.features import Arrays, features, reference_path
 from aubench.engine.folder import RunFolder, read_png
 from aubench.engine.pairs import Pairs, Side, compare
-from aubench.engine.training import Asked, Memory, UnknownTrainingError, memory
+from aubench.engine.training import Eye, Memory, memories
 from aubench.errors import AubenchError
 from aubench.facs import AUS
 from aubench.files import sha256_bytes
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 FIRST, SECOND = "nano-a", "nano-b"
 EXTRACTED = frozenset({"fid", "kid", "is", "prdc", "memorisation"})
 DETECTED = frozenset({"aaad", "au", "control", RESPONSE})
-IDENTIFIED, READ = "identity", "legibility"
+IDENTIFIED, READ, RECALLED = "identity", "legibility", "memorisation"
 MINIMUM = 6
 """Fewer images give no distribution to speak of."""
 
@@ -107,7 +106,8 @@ class Measured:
         references: for identity, None where not asked for or not to be had.
         unidentified: why ``references`` is None though asked for, else empty.
         attributes: by attribute of the subjects, the group of each sample [N].
-        memory: nearest training faces, None where not asked for or not to be had.
+        memory: training faces nearest by ``memorisation``, the extractor, and by ``lookalikes``,
+            the identity network; absent where not asked for or not to be had.
         reasons: by metric group, why it cannot be measured though asked for.
         commanded: intensities and their scale, None where not asked for.
     """
@@ -130,7 +130,7 @@ class Measured:
     references: References | None
     unidentified: str
     attributes: dict[str, list[str]]
-    memory: Memory | None
+    memory: dict[str, Memory]
     reasons: dict[str, str]
     commanded: Commanded | None = None
 
@@ -180,6 +180,13 @@ class _Networks:
         single = (self.extractor, self.identity, self.legibility)
         return [*(n for n in single if n is not None), *self.detectors]
 
+    def eyes(self) -> dict[str, Eye]:
+        """Return who is to find training faces."""
+        return {
+            RECALLED: (self.extractor, "features", self.missing.get("extractor", "")),
+            "lookalikes": (self.identity, "embeddings", self.missing.get("identity", "")),
+        }
+
 
 def _networks(dataset: str, metrics: Sequence[str], device: str, choices: Choices) -> _Networks:
     missing: dict[str, str] = {}
@@ -194,7 +201,7 @@ def _networks(dataset: str, metrics: Sequence[str], device: str, choices: Choice
         from aubench.detectors import load_detector
 
         detectors = [DetectorNetwork(load_detector(name, device)) for name in (FIRST, SECOND)]
-    if IDENTIFIED in metrics:
+    if {IDENTIFIED, RECALLED}.intersection(metrics):
         from aubench.identity import identity_of, load_identity
 
         try:
@@ -256,13 +263,10 @@ def gather(
     places = {n.name: reference_path(content, n) for n in networks.all()}
     targets = features(keys, load_real, networks.all(), places, content, "measure targets")
     wanted, source = _wanted(samples, protocol, info, metrics)
-    recalled = None
-    if "memorisation" in metrics:
-        store = folder.path / "features" / "memorisation.safetensors"
-        recalled = _memory(
-            networks, protocol.dataset, images.fingerprint, size,
-            (generated, pixels, store), (targets, content, None),
-        )  # fmt: skip
+    recalled, unknown = memories(
+        networks.eyes() if RECALLED in metrics else {}, protocol.dataset, images.fingerprint, size,
+        folder.path / "features", (generated, pixels), (targets, content),
+    )  # fmt: skip
     neutral = [str(key) for key in frame["reference"]]
     pairs = compare(
         Side(made, load_made),
@@ -286,43 +290,15 @@ def gather(
         strata=[str(s) for s in frame["strata"]],
         frozen=protocol.constants(),
         missing=networks.missing.get("extractor", ""),
-        references=_references(samples, images, networks.identity, size, load_real),
+        references=_references(samples, images, networks.identity, size, load_real)
+        if IDENTIFIED in metrics
+        else None,
         unidentified=networks.missing.get("identity", ""),
         attributes=images.attributes(samples.subjects()) if "groups" in metrics else {},
         memory=recalled,
-        reasons=networks.missing,
+        reasons=networks.missing | unknown,
         commanded=commanded(samples, protocol, [n.detector for n in networks.detectors], metrics),
     )
-
-
-def _memory(
-    networks: _Networks,
-    dataset: str,
-    fingerprint: str,
-    size: int,
-    *asked: tuple[dict[str, Arrays], str, Path | None],
-) -> Memory | None:
-    """Return the training faces nearest to generated images and targets; notes why there is none.
-
-    Args:
-        networks: whose extractor has measured both.
-        dataset: whose training faces are meant.
-        fingerprint: of its images.
-        size: pixels.
-        asked: features, digest of the pixels, and place to keep the answer; of both.
-    """
-    network = networks.extractor
-    if network is None:
-        networks.missing["memorisation"] = networks.missing["extractor"]
-        return None
-    made, targets = (
-        Asked(found[network.name]["features"], content, path) for found, content, path in asked
-    )
-    try:
-        return memory(dataset, fingerprint, network, size, made, targets)
-    except UnknownTrainingError as error:
-        networks.missing["memorisation"] = str(error)
-        return None
 
 
 def _references(

@@ -1,8 +1,12 @@
-"""How near images come to the training faces; all but the images' own part is cached by content."""
+"""How near images come to the training faces; all but the images' own part is cached by content.
+
+A network is asked for one of its arrays: an extractor for ``features``, an identity network for
+``embeddings``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aubench.datasets.training import TrainingFaces, training_faces
-from aubench.engine.features import content_key, read_arrays, reference_path, write_arrays
+from aubench.engine.features import Arrays, content_key, read_arrays, reference_path, write_arrays
 from aubench.errors import AubenchError
 from aubench.metrics.memorisation import Neighbours, nearest
 from aubench.progress import bar
@@ -25,19 +29,21 @@ Features = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Memory:
-    """Nearest training faces, in the eyes of an extractor.
+    """Nearest training faces, in the eyes of a network.
 
     Attributes:
         keys: of the training faces [T].
         made: nearest to the generated images [K].
         targets: nearest to the targets of all samples [N].
         gaps: distance of each training face to its nearest other one, float64 [T].
+        by: id of the network.
     """
 
     keys: list[str]
     made: Neighbours
     targets: Neighbours
     gaps: npt.NDArray[np.float64]
+    by: str
 
 
 class UnknownTrainingError(AubenchError):
@@ -60,14 +66,21 @@ class Asked:
 
 
 def memory(
-    dataset: str, fingerprint: str, network: Network, size: int, made: Asked, targets: Asked
+    dataset: str,
+    fingerprint: str,
+    network: Network,
+    array: str,
+    size: int,
+    made: Asked,
+    targets: Asked,
 ) -> Memory:
     """Return how near generated images and targets come to the training faces of a data set.
 
     Args:
         dataset: name.
         fingerprint: of its images.
-        network: the extractor that all features are of.
+        network: that all features are of.
+        array: which of its arrays they are.
         size: pixels.
         made: generated images.
         targets: held-out faces.
@@ -83,7 +96,7 @@ def memory(
 
     @cache  # read only if some distance is not cached
     def base() -> Features:
-        return _features(faces, fingerprint, network, size)[rows]
+        return _features(faces, fingerprint, network, array, size)[rows]
 
     about = f"{fingerprint}|{size}|training|{content_key(*keys)}"
     gaps = Asked(np.zeros((len(keys), 0), np.float32), "gaps")
@@ -92,7 +105,48 @@ def memory(
         made=_nearest(made, base, about, network),
         targets=_nearest(targets, base, about, network),
         gaps=_nearest(gaps, base, about, network, itself=True).distance,
+        by=network.id,
     )
+
+
+Eye = tuple["Network | None", str, str]
+"""A network, which of its arrays counts, and why there is no network."""
+
+
+def memories(
+    eyes: Mapping[str, Eye],
+    dataset: str,
+    fingerprint: str,
+    size: int,
+    place: Path,
+    *asked: tuple[Mapping[str, Arrays], str],
+) -> tuple[dict[str, Memory], dict[str, str]]:
+    """Return training faces nearest to generated images and targets, and why there are none.
+
+    Args:
+        eyes: by name, who is to judge.
+        dataset: whose training faces are meant.
+        fingerprint: of its images.
+        size: pixels.
+        place: folder to keep the answer for generated images.
+        asked: measurements by network and digest of the pixels; of generated images, of targets.
+    """
+    found: dict[str, Memory] = {}
+    reasons: dict[str, str] = {}
+    for name, (network, array, reason) in eyes.items():
+        if network is None:
+            reasons[name] = reason
+            continue
+        paths = place / f"{name}.safetensors", None
+        made, targets = (
+            Asked(measured[network.name][array], content, path)
+            for (measured, content), path in zip(asked, paths, strict=True)
+        )
+        try:
+            found[name] = memory(dataset, fingerprint, network, array, size, made, targets)
+        except UnknownTrainingError as error:
+            reasons[name] = str(error)
+    return found, reasons
 
 
 def _nearest(
@@ -118,7 +172,9 @@ def _nearest(
     return found
 
 
-def _features(faces: TrainingFaces, fingerprint: str, network: Network, size: int) -> Features:
+def _features(
+    faces: TrainingFaces, fingerprint: str, network: Network, array: str, size: int
+) -> Features:
     """Return features [T, D] of the faces in the order of their keys, cached pack by pack."""
     places = {}
     for pack in faces.packs:
@@ -136,9 +192,9 @@ def _features(faces: TrainingFaces, fingerprint: str, network: Network, size: in
         done = len(faces.keys) - sum(map(len, missing))
         with bar(len(faces.keys), "measure training faces", "img", done) as progress:
             for pack in missing:
-                found = {"features": network(faces.load(pack, size))["features"]}
+                found = {array: network(faces.load(pack, size))[array]}
                 path, key = places[pack]
                 write_arrays(path, key, found)
                 arrays[pack] = found
                 progress.update(len(pack))
-    return np.concatenate([found["features"] for found in arrays.values() if found is not None])
+    return np.concatenate([found[array] for found in arrays.values() if found is not None])
