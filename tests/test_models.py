@@ -25,7 +25,7 @@ import random
 
 import numpy as np
 from aubench.errors import AubenchError
-from aubench.generator import Generator, GeneratorInfo, SampleFailure
+from aubench.generator import Generator, GeneratorInfo, SampleFailure, Unsupported
 
 CALLS = []
 
@@ -70,6 +70,8 @@ class Odd(Generator):
         fault, seed = self.FAULT, request.seed
         if fault == "one fails" and request is batch[0] and len(batch) == 4:
             raise SampleFailure(request.sample_id, "too odd")
+        if fault == "singles only" and request.aus.sum() != 1:
+            raise Unsupported(request.sample_id, "more than one AU")
         if fault == "alien":
             raise SampleFailure("nobody", "not asked")
         if fault == "all fail":
@@ -143,6 +145,14 @@ def test_a_declared_failure_is_no_breach(odd):
     found = verdicts(4)
     assert found["failures"].passed and "1 given up on" in found["failures"].detail
     assert found["images"].detail == "uint8 [3, 64, 64, 3]"
+    assert not [v for v in found.values() if v.passed is False], found
+
+
+def test_a_generator_of_few_aus_is_shown_samples_it_supports(odd):
+    odd.FAULT = "singles only"
+    found = verdicts(2)
+    assert found["failures"].passed and "more than one AU" in found["failures"].detail
+    assert found["images"].detail == "uint8 [2, 64, 64, 3]"
     assert not [v for v in found.values() if v.passed is False], found
 
 

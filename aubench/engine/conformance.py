@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aubench.engine.generation import call, requests
 from aubench.errors import AubenchError
-from aubench.generator import GeneratorInfo, Plan, SampleFailure, WeightSource
+from aubench.generator import GeneratorInfo, Plan, SampleFailure, Unsupported, WeightSource
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from aubench.generator import Generator, Request
 
     Images = npt.NDArray[np.uint8]
+
+
+ATTEMPTS = 8
+"""How often other samples are taken where a generator supports none."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class _Bench:
     generator: Generator
     batch: list[Request]
     size: int
+    further: Iterator[list[Request]]
 
     def images(self, batch: Sequence[Request], generator: Generator | None = None) -> Images:
         return call(generator or self.generator, list(batch), self.size)
@@ -130,6 +135,8 @@ def _registration(cls: type[Generator], name: str) -> Iterator[Verdict]:
 
 def _loading(cls: type[Generator], subject: Subject) -> Any:
     """Yield verdicts on loading, and return the bench."""
+    import numpy as np
+
     try:
         reason = cls.available()
     except Exception as error:
@@ -156,7 +163,14 @@ def _loading(cls: type[Generator], subject: Subject) -> Any:
         raise _Stop from error
     yield Verdict("load", True, f"{time.perf_counter() - start:.1f} s")
     batch = requests(samples, images, generator, range(len(samples)), size)
-    return _Bench(make, generator, batch, size)
+    whole = protocol.samples()
+    active = whole.labels().sum(1).astype(int)
+    rows = np.where(active, active, 99).argsort(kind="stable")[: ATTEMPTS * subject.count]
+    further = (
+        requests(whole, images, generator, rows[i : i + subject.count], size)
+        for i in range(0, len(rows), subject.count)
+    )
+    return _Bench(make, generator, batch, size, further)
 
 
 def _material(info: GeneratorInfo, subject: Subject) -> tuple[Any, SampleSet, ImageSource]:
@@ -172,7 +186,8 @@ def _material(info: GeneratorInfo, subject: Subject) -> tuple[Any, SampleSet, Im
 def _making(bench: _Bench) -> Any:
     """Yield verdicts on the first images and on failures, and return the images.
 
-    A sample that the generator gives up on leaves the bench, as it leaves a batch of a run.
+    A sample that the generator gives up on leaves the bench, as it leaves a batch of a run. Where
+    all are unsupported, those with the fewest AUs are tried.
     """
     failed = []
     while True:
@@ -187,7 +202,9 @@ def _making(bench: _Bench) -> Any:
                 raise _Stop from failure
             failed.append(str(failure))
             bench.batch = left
-            if not left:
+            if not left and isinstance(failure, Unsupported):
+                bench.batch = next(bench.further, [])
+            if not bench.batch:
                 yield Verdict("failures", False, f"every sample failed; {failed[0]}")
                 raise _Stop from failure
         except AubenchError as error:

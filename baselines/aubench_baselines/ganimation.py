@@ -20,8 +20,8 @@ from aubench.generator import (
     Generator,
     GeneratorInfo,
     Request,
-    SampleFailure,
     Training,
+    Unsupported,
     WeightSource,
 )
 
@@ -171,7 +171,7 @@ class GANimation(Generator):
         """Return the condition float32 [A]: intensity over 5, or ``level`` for a mere label.
 
         Raises:
-            SampleFailure: an AU is commanded that these weights do not know.
+            Unsupported: an AU is commanded that these weights do not know.
         """
         assert request.aus is not None
         values = np.where(request.aus > 0, np.float32(self.level), np.float32(0))
@@ -181,7 +181,7 @@ class GANimation(Generator):
         by_number = dict(zip(AUS, values.tolist(), strict=True))
         foreign = [au for au, value in by_number.items() if value > 0 and au not in self.columns]
         if foreign:
-            raise SampleFailure(request.sample_id, f"these weights know no AU{foreign[0]}")
+            raise Unsupported(request.sample_id, f"these weights know no AU{foreign[0]}")
         return np.array([by_number.get(au, 0.0) for au in self.columns], np.float32)
 
     def generate(self, batch: Sequence[Request]) -> npt.NDArray[np.uint8]:

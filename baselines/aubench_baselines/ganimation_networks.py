@@ -109,7 +109,8 @@ class Critic(nn.Module):
         self.main = nn.Sequential(*layers)
         self.conv1 = nn.Conv2d(inner, 1, 3, 1, 1, bias=False)
         self.conv2 = nn.Conv2d(inner, aus, size // 64, bias=False)
-        initialise(self)
+        # It has no norm: narrower layers need larger weights for activations of the same scale.
+        initialise(self, 0.02 * (64 / width) ** 0.5)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return realness [B, size/64, size/64] and AUs [B, A] of images [B, 3, H, W]."""
@@ -118,11 +119,11 @@ class Critic(nn.Module):
         return self.conv1(features).squeeze(1), self.conv2(features).flatten(1)
 
 
-def initialise(network: nn.Module) -> None:
-    """Draw the weights of convolutions from N(0, 0.02²); biases are zero."""
+def initialise(network: nn.Module, deviation: float = 0.02) -> None:
+    """Draw the weights of convolutions from N(0, deviation²); biases are zero."""
     for part in network.modules():
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.normal_(part.weight, 0.0, 0.02)
+            nn.init.normal_(part.weight, 0.0, deviation)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
 
