@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("aubench.cli.run:run", "Generate, measure and score a model on a protocol."),
     "report": ("aubench.cli.report:report", "Print the records of the leaderboards."),
     "leaderboard": ("aubench.cli.leaderboard:leaderboard", "Make a site of the records."),
+    "figure": ("aubench.cli.figure:figure", "Draw figures from runs, records and logs."),
     "compare": ("aubench.cli.compare:compare", "Compare two runs on the same samples."),
     "models": ("aubench.cli.models:models", "List the registered generators; show, check, new."),
     "check-generator": ("aubench.cli.models:check", "Run the conformance suite on a generator."),

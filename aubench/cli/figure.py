@@ -1,0 +1,140 @@
+"""``aubench figure``: figures for a paper, from run folders, records and logs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+RUN = click.Path(path_type=Path, exists=True)
+
+
+def _out(command: Command) -> Command:
+    return click.option(
+        "-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True,
+        help="File to write: .svg, .pdf or .png.",
+    )(command)  # fmt: skip
+
+
+def _records(command: Command) -> Command:
+    for option in (
+        click.option("--model", "models", multiple=True, help="Only these models."),
+        click.option("--protocol", required=True, help="Protocol of the records."),
+        click.option("--data", default="synfacs", show_default=True, help="Data set."),
+        click.option("--leaderboards", "folder", type=click.Path(path_type=Path),
+                     help="Folder of the records."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _read(data: str, protocol: str, models: tuple[str, ...], folder: Path | None) -> Any:
+    from aubench.errors import AubenchError, suggest
+    from aubench.report.leaderboard import boards
+
+    found = {record.model.name: record for record in boards(data, protocol, folder)[protocol]}
+    for name in models:
+        if name not in found:
+            raise AubenchError(f"no record of '{name}' on {protocol}{suggest(name, found)}")
+    return [found[name] for name in models or sorted(found)]
+
+
+@click.group()
+def figure() -> None:
+    """Draw figures: vector files, colour-blind-safe, the same bytes from the same input."""
+
+
+@figure.command()
+@click.argument("runs", type=RUN, nargs=-1, required=True)
+@click.option("--aus", multiple=True, help="A row: a set of AUs such as 6+12+15, or a sample id.")
+@_out
+def grid(runs: tuple[Path, ...], aus: tuple[str, ...], out: Path) -> None:
+    """Behaviours by methods, as in the paper's Figure 4, from run folders of one protocol."""
+    from aubench.report.figure_faces import faces
+    from aubench.report.runs import open_run
+
+    click.echo(f"wrote {faces([open_run(path) for path in runs], aus, out)}")
+
+
+@figure.command()
+@click.argument("run", type=RUN)
+@click.option("--count", type=click.IntRange(1, 60), default=8, show_default=True)
+@_out
+def failures(run: Path, count: int, out: Path) -> None:
+    """The samples of a run that show the commanded AUs least."""
+    from aubench.report import figure_faces
+    from aubench.report.runs import open_run
+
+    click.echo(f"wrote {figure_faces.failures(open_run(run), count, out)}")
+
+
+@figure.command("heatmap")
+@click.argument("run", type=RUN)
+@_out
+def heat_map(run: Path, out: Path) -> None:
+    """Commanded by detected AUs of a run, beside those of its targets."""
+    from aubench.report import figure_scores
+    from aubench.report.runs import open_run
+
+    click.echo(f"wrote {figure_scores.heat_map(open_run(run), out)}")
+
+
+@figure.command()
+@_records
+@_out
+def radar(
+    data: str, protocol: str, models: tuple[str, ...], folder: Path | None, out: Path
+) -> None:
+    """F1 of each AU of the records of a protocol."""
+    from aubench.report import figure_scores
+
+    click.echo(f"wrote {figure_scores.radar(_read(data, protocol, models, folder), out)}")
+
+
+@figure.command()
+@_records
+@click.option("--x", default="fid", show_default=True, help="Metric.")
+@click.option("--y", default="aaad_second", show_default=True, help="Metric.")
+@_out
+def scatter(
+    data: str,
+    protocol: str,
+    models: tuple[str, ...],
+    folder: Path | None,
+    x: str,
+    y: str,
+    out: Path,
+) -> None:
+    """One metric by another with intervals, a point a record."""
+    from aubench.report import figure_scores
+
+    found = _read(data, protocol, models, folder)
+    click.echo(f"wrote {figure_scores.scatter(found, out, x, y)}")
+
+
+@figure.command()
+@_records
+@click.option("--metric", default="au_f1", show_default=True, help="aaad or au_f1.")
+@_out
+def combinations(
+    data: str, protocol: str, models: tuple[str, ...], folder: Path | None, metric: str, out: Path
+) -> None:
+    """A metric of each combination and model as a heat map."""
+    from aubench.report import figure_scores
+
+    found = _read(data, protocol, models, folder)
+    click.echo(f"wrote {figure_scores.combinations(found, out, metric)}")
+
+
+@figure.command()
+@click.argument("logs", type=click.Path(path_type=Path, exists=True, dir_okay=False), nargs=-1,
+                required=True)  # fmt: skip
+@_out
+def curves(logs: tuple[Path, ...], out: Path) -> None:
+    """Training curves from logs (.jsonl, .csv with a column step) or cards with a history."""
+    from aubench.report import figure_scores
+
+    click.echo(f"wrote {figure_scores.curves(logs, out)}")
