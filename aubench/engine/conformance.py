@@ -165,7 +165,8 @@ def _loading(cls: type[Generator], subject: Subject) -> Any:
     batch = requests(samples, images, generator, range(len(samples)), size)
     whole = protocol.samples()
     active = whole.labels().sum(1).astype(int)
-    rows = np.where(active, active, 99).argsort(kind="stable")[: ATTEMPTS * subject.count]
+    order = np.where(active, active, 99).argsort(kind="stable")
+    rows = [int(row) for row in order[: ATTEMPTS * subject.count]]
     further = (
         requests(whole, images, generator, rows[i : i + subject.count], size)
         for i in range(0, len(rows), subject.count)
@@ -187,7 +188,7 @@ def _making(bench: _Bench) -> Any:
     """Yield verdicts on the first images and on failures, and return the images.
 
     A sample that the generator gives up on leaves the bench, as it leaves a batch of a run. Where
-    all are unsupported, those with the fewest AUs are tried.
+    hardly any is supported, those with the fewest AUs are tried.
     """
     failed = []
     while True:
@@ -201,10 +202,11 @@ def _making(bench: _Bench) -> Any:
                 yield Verdict("failures", False, f"{failure.sample_id} was not asked for")
                 raise _Stop from failure
             failed.append(str(failure))
+            if isinstance(failure, Unsupported) and len(left) < 2:
+                known = {request.sample_id for request in left}
+                left += [r for r in next(bench.further, []) if r.sample_id not in known]
             bench.batch = left
-            if not left and isinstance(failure, Unsupported):
-                bench.batch = next(bench.further, [])
-            if not bench.batch:
+            if not left:
                 yield Verdict("failures", False, f"every sample failed; {failed[0]}")
                 raise _Stop from failure
         except AubenchError as error:
