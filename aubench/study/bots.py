@@ -28,12 +28,14 @@ class World:
     Attributes:
         worths: of each model; they need not sum to 1.
         names: opaque names by digest of the PNG file, several where models agree to the pixel.
+        trials: opaque names of the images of each trial, the practice trial included.
         rater_spread, item_spread: standard deviation of random effects on the log worths.
     """
 
     key: Key
     worths: Mapping[str, float]
     names: Mapping[str, tuple[str, ...]]
+    trials: Mapping[str, tuple[str, ...]]
     rater_spread: float = 0.0
     item_spread: float = 0.0
     seed: int = 0
@@ -125,8 +127,8 @@ class Bot:
         self._served: dict[str, str] = {}
         if self.server_secret:
             rater = str(self.number)
-            for trial in (*self.world.key.trials, "practice"):
-                for name in self.world.key.images:
+            for trial, names in self.world.trials.items():
+                for name in names:
                     served = opaque(self.server_secret, "image", rater, trial, name)
                     self._served[served] = name
 

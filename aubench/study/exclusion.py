@@ -30,17 +30,19 @@ def self_tau(frame: pd.DataFrame, key: Key) -> dict[str, float]:
     from scipy.stats import kendalltau
 
     pairs = {name: entry.repeats for name, entry in key.trials.items() if entry.repeats}
+    wanted = {*pairs, *pairs.values()}
+    ranks: dict[tuple[str, str], dict[str, float]] = {}
+    part = frame[frame["trial"].isin(wanted)]
+    for rater, trial, image, rank in zip(
+        part["rater"], part["trial"], part["image"], part["rank"], strict=True
+    ):
+        ranks.setdefault((str(rater), str(trial)), {})[str(image)] = float(rank)
     found: dict[str, list[float]] = {}
-    for rater, part in frame.groupby("rater"):
-        by_trial = {
-            str(name): one.set_index("image")["rank"] for name, one in part.groupby("trial")
-        }
-        for repeated, first in pairs.items():
-            if repeated in by_trial and first in by_trial:
-                a = by_trial[first].sort_index()
-                b = by_trial[repeated].reindex(a.index)
-                tau = float(kendalltau(a, b).statistic)
-                found.setdefault(str(rater), []).append(0.0 if np.isnan(tau) else tau)
+    for (rater, repeated), second in ranks.items():
+        first = ranks.get((rater, pairs.get(repeated) or ""))
+        if first is not None:
+            tau = float(kendalltau([first[name] for name in second], list(second.values()))[0])
+            found.setdefault(rater, []).append(0.0 if np.isnan(tau) else tau)
     return {rater: float(np.mean(values)) for rater, values in found.items()}
 
 

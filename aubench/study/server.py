@@ -131,25 +131,28 @@ class Server:
             raise HTTPException(404, "not found")
         return FileResponse(path, media_type=TYPES[path.suffix])
 
-    async def _state(self, request: Request, status: int = 200, error: str = "") -> Response:
-        rater = await run_in_threadpool(
-            self.store.find, token_digest(str(request.path_params["token"]))
-        )
+    def _now(self, token: str) -> dict[str, Any]:
+        rater = self.store.find(token_digest(token))
         assert rater is not None
-        state = await run_in_threadpool(self.sessions.state, rater)
-        return JSONResponse({**state, "error": error} if error else state, status)
+        return self.sessions.state(rater)
 
     async def state(self, request: Request) -> Response:
         """Return what the page shows now."""
-        await self._rater(request)
-        return await self._state(request)
+        rater = await self._rater(request)
+        return JSONResponse(await run_in_threadpool(self.sessions.state, rater))
 
     async def _do(self, request: Request, call: Callable[..., Any], *words: Any) -> Response:
-        try:
-            await run_in_threadpool(call, *words)
-        except Refused as refused:
-            return await self._state(request, refused.status, refused.reason)
-        return await self._state(request)
+        """Do something, then return what the page shows next, with the reason of a refusal."""
+
+        def work() -> tuple[dict[str, Any], int]:
+            token = str(request.path_params["token"])
+            try:
+                call(*words)
+            except Refused as refused:
+                return {**self._now(token), "error": refused.reason}, refused.status
+            return self._now(token), 200
+
+        return JSONResponse(*await run_in_threadpool(work))
 
     async def consent(self, request: Request) -> Response:
         """Take consent."""

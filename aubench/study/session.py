@@ -58,7 +58,7 @@ class Sessions:
         trial = self.design.by_id[step.trial]
         names = [trial.images[index] for index in step.order]
         images = {self._id("image", str(rater), trial.id, name): name for name in names}
-        return View(trial, self._id("trial", str(rater), trial.id), images, position)
+        return View(trial, self._trial_id(rater, trial.id), images, position)
 
     def _steps(self, rater: Rater) -> Sequence[Step]:
         assert rater.place is not None
@@ -75,11 +75,13 @@ class Sessions:
             return None
         if rater.practised_at is None:
             return self._practice(rater)
-        answered = self.store.answered(rater.id)
-        for position, step in enumerate(self._steps(rater)):
-            if step.trial not in answered:
-                return self._view(rater.id, step, position)
-        return None
+        position, steps = self._position(rater), self._steps(rater)
+        return self._view(rater.id, steps[position], position) if position < len(steps) else None
+
+    def _position(self, rater: Rater) -> int:
+        """Return how many trials of the sequence lie behind the rater."""
+        answered, steps = self.store.answered(rater.id), self._steps(rater)
+        return next((i for i, step in enumerate(steps) if step.trial not in answered), len(steps))
 
     def state(self, rater: Rater) -> State:
         """Return what the page shows, and hold the rater's place for another while."""
@@ -152,7 +154,7 @@ class Sessions:
             if rater.practised_at is None:
                 self.store.practised(rater.id)
             return
-        view = next((seen for seen in self._views(rater) if seen.id == trial), None)
+        view = self._find(rater, trial)
         if view is None:
             raise Refused(404, "no such trial")
         names = self._names(view, ranking)
@@ -161,10 +163,14 @@ class Sessions:
             raise Refused(409, "this trial is not open yet")
         self._commit(rater, view, names, active_ms)
 
-    def _views(self, rater: Rater) -> list[View]:
-        return [
-            self._view(rater.id, step, position) for position, step in enumerate(self._steps(rater))
-        ]
+    def _trial_id(self, rater: int, trial: str) -> str:
+        return self._id("trial", str(rater), trial)
+
+    def _find(self, rater: Rater, trial: str) -> View | None:
+        for position, step in enumerate(self._steps(rater)):
+            if self._trial_id(rater.id, step.trial) == trial:
+                return self._view(rater.id, step, position)
+        return None
 
     @staticmethod
     def _names(view: View, ranking: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +78,8 @@ def build_world(
     opened = unseal(study, design, key)
     bots.check_worths(worths, opened.models)
     names = bots.look_at(study, design)
-    return bots.World(opened, worths, names, rater_spread, item_spread, seed), design
+    trials = {name: trial.images for name, trial in design.by_id.items()}
+    return bots.World(opened, worths, names, trials, rater_spread, item_spread, seed), design
 
 
 def simulate(
@@ -110,10 +111,7 @@ def coverage(study: Path, world: bots.World, studies: int, draws: int = 1000) ->
     expected, found = truth(world), []
     with bar(studies, "studies", "study") as progress:
         for number in range(studies):
-            fresh = bots.World(
-                world.key, world.worths, world.names, world.rater_spread, world.item_spread,
-                seed=world.seed + 1 + number,
-            )  # fmt: skip
+            fresh = replace(world, seed=world.seed + 1 + number)
             with tempfile.TemporaryDirectory() as folder:
                 place = Path(folder) / "answers.sqlite"
                 app = application(study, sqlite_url(place), rate=1e6, burst=1e6)

@@ -18,7 +18,7 @@ from aubench.study.settings import DATABASE
 from aubench.study.store import ANSWERS, Store, open_engine, sqlite_url
 
 SERVE = "import sys; from aubench.cli.main import main; main(['study', 'serve', *sys.argv[1:]])"
-KILLS = 3
+KILLS = 2
 
 
 def free_port():
@@ -47,8 +47,9 @@ def stored(study):
 @pytest.mark.slow
 def test_every_acknowledged_ranking_survives_kill_9_and_none_is_twice(study):
     port = free_port()
-    world = bots.World(study.key, dict.fromkeys(study.key.models, 1.0),
-                       bots.look_at(study.path, study.design))  # fmt: skip
+    worths = dict.fromkeys(study.key.models, 1.0)
+    trials = {name: trial.images for name, trial in study.design.by_id.items()}
+    world = bots.World(study.key, worths, bots.look_at(study.path, study.design), trials)
     process = start(study.path, port)
     kills = []
 
@@ -61,7 +62,7 @@ def test_every_acknowledged_ranking_survives_kill_9_and_none_is_twice(study):
             ]
             work = asyncio.gather(*(bot.take_part() for bot in crowd))
             while not work.done() and len(kills) < KILLS:
-                wanted = 18 * (len(kills) + 1)  # of 96, so that each kill strikes at work
+                wanted = 24 * (len(kills) + 1)  # of 96, so that each kill strikes at work
                 if sum(len(bot.acknowledged) for bot in crowd) >= wanted:
                     process.send_signal(signal.SIGKILL)
                     process.wait()

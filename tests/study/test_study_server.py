@@ -146,7 +146,7 @@ def test_trials_of_others_and_of_later_are_refused(study, client):
     sessions = Sessions(study.design, study.secrets, "", Store(open_engine(sqlite_url(
         study.path / DATABASE))))  # fmt: skip
     rater = sessions.store.find(study.secrets.links_sha256[1])
-    later = sessions._views(rater)[3]
+    later = sessions._view(rater.id, study.design.places[rater.place][3], 3)
     body = {"trial": later.id, "ranking": list(later.images)}
     assert client.post(link + "rank", json=body).status_code == 409
     assert client.get(f"{link}i/{next(iter(later.images))}").status_code == 404
