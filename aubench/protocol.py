@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aubench.errors import AubenchError, suggest
-from aubench.files import sha256_bytes, sha256_file, shipped
+from aubench.files import home, sha256_bytes, sha256_file, shipped
 
 if TYPE_CHECKING:
     from aubench.datasets.samples import SampleSet
@@ -120,13 +119,21 @@ class Protocol:
         return _samples(self)
 
 
-def _root(folder: Path | None = None) -> Path:
-    return folder or shipped("protocols")
+def user_root() -> Path:
+    """Return where protocols of the user's own data lie."""
+    return home() / "protocols"
+
+
+def _root(dataset: str, folder: Path | None = None) -> Path:
+    if folder is not None:
+        return folder
+    ours = shipped("protocols")
+    return ours if (ours / dataset).is_dir() else user_root()
 
 
 def protocol_names(dataset: str = "synfacs", folder: Path | None = None) -> list[str]:
     """Return the names of the protocols of a data set."""
-    root = _root(folder) / dataset
+    root = _root(dataset, folder) / dataset
     return sorted(path.parent.name for path in root.glob(f"*/{DEFINITION}"))
 
 
@@ -136,14 +143,13 @@ def load_protocol(name: str, dataset: str = "synfacs", folder: Path | None = Non
     Raises:
         AubenchError: unknown name, a file that is missing, edited or malformed.
     """
-    root = _root(folder)
-    datasets = (
-        sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    )
+    root = _root(dataset, folder)
+    roots = [root] if folder is not None else [shipped("protocols"), user_root()]
+    datasets = sorted(p.name for r in roots if r.is_dir() for p in r.iterdir() if p.is_dir())
     if dataset not in datasets:
         raise AubenchError(
             f"no protocols for data set '{dataset}'{suggest(dataset, datasets)}",
-            f"choose from {', '.join(datasets)}",
+            f"choose from {', '.join(datasets)}, or `aubench protocol freeze`",
         )
     names = protocol_names(dataset, root)
     if name not in names:
@@ -196,6 +202,7 @@ def _samples(protocol: Protocol) -> SampleSet:
     import numpy as np
     import pandas as pd
 
+    from aubench.datasets import DATASETS
     from aubench.datasets.samples import (
         INTENSITIES,
         LABELS,
@@ -208,6 +215,10 @@ def _samples(protocol: Protocol) -> SampleSet:
     from aubench.synfacs.keys import format_key, parse_key
 
     path, seed = protocol.folder / SAMPLES, protocol.definition.seed
+    if protocol.dataset not in DATASETS:
+        from aubench.datasets.frozen import read_frozen
+
+        return read_frozen(path, protocol.dataset, seed)
     frame = pd.read_csv(path, dtype=str)
     subjects, references, values = [], [], []
     for key in frame["target"]:
@@ -240,10 +251,15 @@ def disjointness(protocol: Protocol) -> dict[str, object]:
         Number and digest of the train combinations, the combinations of the protocol, and those
         of them that do occur in train (empty if the claim holds).
     """
+    from aubench.datasets import DATASETS
     from aubench.datasets.synfacs import train_combinations
 
-    train = train_combinations()
     asked = sorted(set(protocol.samples().frame["combination"]))
+    if protocol.dataset not in DATASETS:
+        from aubench.datasets.splits import recomputed_proof, stated_fold
+
+        return recomputed_proof(protocol.dataset, stated_fold(protocol.folder), asked)
+    train = train_combinations()
     known = set(train)
     return {
         "train combinations": len(train),
@@ -267,7 +283,7 @@ def verify(protocol: Protocol) -> dict[str, object]:
     if len(samples) != protocol.definition.samples:
         raise AubenchError(f"{protocol.name} has {len(samples)} samples, not as defined")
     found: dict[str, object] = {"samples": len(samples), "sha256": protocol.sha256}
-    _check_subjects(samples.frame["subject"].tolist(), protocol.name)
+    found |= _check_subjects(protocol, samples)
     if protocol.definition.unseen:
         proof = disjointness(protocol)
         stated = _stated_proof(protocol.folder / PROOF)
@@ -320,9 +336,15 @@ def _stated_proof(path: Path) -> object:
         ) from error
 
 
-def _check_subjects(subjects: Sequence[str], name: str) -> None:
+def _check_subjects(protocol: Protocol, samples: SampleSet) -> dict[str, object]:
+    from aubench.datasets import DATASETS
     from aubench.synfacs.keys import SPLITS
 
-    strangers = [s for s in subjects if int(s[1:]) not in SPLITS["test"]]
+    if protocol.dataset not in DATASETS:
+        from aubench.datasets.splits import check_split
+
+        return check_split(protocol.folder, protocol.dataset, samples.frame)
+    strangers = [s for s in samples.subjects() if int(s[1:]) not in SPLITS["test"]]
     if strangers:
-        raise AubenchError(f"{name}: subject {strangers[0]} is not a test subject")
+        raise AubenchError(f"{protocol.name}: subject {strangers[0]} is not a test subject")
+    return {}

@@ -1,4 +1,4 @@
-"""``aubench data``: the synthetic faces."""
+"""``aubench data``: the synthetic faces, photographs, the researcher's own data."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ from pathlib import Path
 
 import click
 
+from aubench.cli.data_import import import_, list_, text
+
 OUT_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.group()
 def data() -> None:
-    """Build or look at the synthetic faces."""
+    """Build or look at the synthetic faces; import your own data."""
+
+
+for command in (import_, list_, text):
+    data.add_command(command)
 
 
 @data.command()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from aubench.cli.protocol_freeze import freeze
+
 
 @click.command()
 @click.option("--data", default="synfacs", show_default=True, help="Data set.")
@@ -21,6 +23,9 @@ def protocols(data: str) -> None:
 @click.group()
 def protocol() -> None:
     """Show or verify one protocol, or build your own copy."""
+
+
+protocol.add_command(freeze)
 
 
 @protocol.command()
@@ -55,20 +60,6 @@ def verify(name: str, data: str) -> None:
         shown = f"{len(value)}" if isinstance(value, list) else value
         click.echo(f"{key}: {shown}")
     click.echo(f"{name} holds")
-
-
-@protocol.command()
-@click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
-def freeze(name: str, out: Path) -> None:
-    """Build a synfacs protocol anew; the result equals the shipped one byte for byte."""
-    from aubench.errors import AubenchError, suggest
-    from aubench.freeze import PLANS
-    from aubench.freeze import freeze as build
-
-    if name not in PLANS:
-        raise AubenchError(f"unknown protocol '{name}'{suggest(name, PLANS)}")
-    click.echo(f"wrote {build(name, out)}")
 
 
 @protocol.command()

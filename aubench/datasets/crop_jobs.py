@@ -251,8 +251,8 @@ def _face(cropping: Cropping, frame: Frame, image: Image) -> tuple[Image | None,
     if face is None:
         return None, "no face", 0, 0.0
     # Noise of the last digits, which differs between machines, moves no pixel.
-    points = np.round(face.points * 4) / 4
-    return align(image, points, cropping.size), FOUND, face.count, round(face.score, 4)
+    steady = np.round(face.points * 4) / 4
+    return align(image, steady, cropping.size), FOUND, face.count, round(face.score, 4)
 
 
 @lru_cache(maxsize=1)

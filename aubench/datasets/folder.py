@@ -84,7 +84,8 @@ def _read(path: Path) -> tuple[list[_Row], _Columns]:
     names = tuple(name.strip() for name in reader.fieldnames or ())
     reader.fieldnames = list(names)
     columns = _columns(path, names)
-    rows, seen = [], {}
+    rows: list[_Row] = []
+    seen: dict[str, _Row] = {}
     for number, cells in enumerate(reader, 2):
         row = _row(path, number, cells, columns)
         first = seen.setdefault(row.subject, row)

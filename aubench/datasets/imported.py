@@ -181,7 +181,7 @@ class ImportedImages:
 
     def load(self, key: str, size: int) -> Images:
         """Return uint8 [size, size, 3], resized from the imported face."""
-        return self.load_many([key], size)[0]
+        return self._face(self._packs([key])[0], key, size)
 
     def load_many(self, keys: Sequence[str], size: int) -> Images:
         """Return uint8 [N, size, size, 3]."""
@@ -209,9 +209,11 @@ class ImportedImages:
         }
 
     def _packs(self, keys: Iterable[str]) -> list[Path]:
+        import pandas as pd
+
         places = _places(self._record.name, self.fingerprint)
         asked = list(keys)
-        rows = places.get_indexer(asked)
+        rows = places.get_indexer(pd.Index(asked, dtype=object))
         if (rows < 0).any():
             key = asked[int((rows < 0).argmax())]
             raise AubenchError(f"image {key} is not in {self._record.name}", "import again")
@@ -244,10 +246,11 @@ def frame_of(key: str) -> str:
 
 
 @lru_cache(maxsize=2)
-def _places(name: str, fingerprint: str) -> pd.Index[str]:
+def _places(name: str, fingerprint: str) -> pd.Index[Any]:
     import pandas as pd
 
-    return pd.Index(read_index(name, ["key"])["key"])
+    places: pd.Index[Any] = pd.Index(read_index(name, ["key"])["key"].astype(object))
+    return places
 
 
 @lru_cache(maxsize=2)

@@ -32,6 +32,7 @@ def read_frames(path: Path, numbers: Sequence[int]) -> Iterator[npt.NDArray[np.u
     decoded from its start, since seeking is exact in few containers.
     """
     import av
+    import numpy as np
 
     wanted = list(numbers)
     try:
@@ -43,7 +44,7 @@ def read_frames(path: Path, numbers: Sequence[int]) -> Iterator[npt.NDArray[np.u
                 if at == len(wanted):
                     return
                 if number == wanted[at]:
-                    yield picture.to_ndarray(format="rgb24")
+                    yield np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
                     at += 1
     except (av.FFmpegError, OSError, IndexError):
         return

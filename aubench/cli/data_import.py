@@ -1,0 +1,146 @@
+"""``aubench data import``, ``list`` and ``text``: the researcher's own data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from aubench.datasets.sequences import Fault
+
+KINDS = click.Choice(["bp4d", "bp4dplus", "disfa", "folder"])
+
+
+@click.command("import")
+@click.argument("kind", type=KINDS)
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--name", help="Of the data set.  [default: KIND; needed for a folder]")
+@click.option("--align", type=click.Choice(["mtcnn", "landmarks", "none"]), default=None,
+              help="Find the face, take given landmarks, or take square images as they are."
+              "  [default: mtcnn]")  # fmt: skip
+@click.option("--landmarks", type=click.Path(path_type=Path, file_okay=False),
+              help="Folder with F001_T1.csv: frame, x, y of 5, 49, 66 or 68 points.")  # fmt: skip
+@click.option("--size", type=click.IntRange(64, 1024), default=256, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws the reference faces.")
+@click.option("--camera", type=click.Choice(["left", "right", "both"]), default="left",
+              show_default=True, help="Of DISFA.")  # fmt: skip
+@click.option("--threshold", type=click.FloatRange(0.5, 5), default=2.0, show_default=True,
+              help="Least intensity of an active AU of DISFA.")  # fmt: skip
+@click.option("--columns", help="AUs of AU_OCC files without header, such as 1,2,4,6,7.")
+@click.option("--mismatched", is_flag=True, help="Take sequences known not to match their codes.")
+@click.option("--free", is_flag=True, help="A folder's images may be shown to anyone.")
+@click.option("--dry-run", is_flag=True, help="Read codes, print counts, open no image.")
+@click.option("--fresh", is_flag=True, help="Remove an earlier import of this name first.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; one a core if not given.")
+@click.option("--device", default="cpu", show_default=True, help="Of the face finder.")
+def import_(
+    kind: str, source: Path, name: str | None, align: str | None, landmarks: Path | None,
+    size: int, seed: int, camera: str, threshold: float, columns: str | None, mismatched: bool,
+    free: bool, dry_run: bool, fresh: bool, workers: int | None, device: str,
+) -> None:  # fmt: skip
+    """Read BP4D, BP4D+ or DISFA as distributed, or a CSV of images, into aligned faces.
+
+    Takes frames with at least one active AU, and a face without any for each person. Interrupt it
+    freely; the same command goes on, and does only what is new.
+    """
+    from aubench.datasets.crop_jobs import Cropping
+    from aubench.datasets.imports import counts_of, import_found, remove
+    from aubench.datasets.readers import Reading, asked_for, published, read_source
+    from aubench.errors import AubenchError
+
+    if kind == "folder" and name is None:
+        raise AubenchError("a folder needs a name", "--name mine")
+    if (landmarks is not None) != (align == "landmarks") and (landmarks is None or align):
+        raise AubenchError("--landmarks DIR and --align landmarks belong together")
+    if free and kind != "folder":
+        raise AubenchError(f"{kind} is under an agreement; --free is for folders")
+    align = align or ("landmarks" if landmarks else "mtcnn")
+    how = Reading(_aus(columns), mismatched, camera, threshold, landmarks, free)
+    asked = asked_for(kind, name or kind, how, Cropping(align, size, device), seed, workers)
+    found = read_source(kind, source, how)
+    if dry_run:
+        _print_counts(counts_of(found), published(kind))
+        _print_faults(found.faults)
+        return
+    if fresh:
+        remove(asked.name)
+    record = import_found(asked, found)
+    _print_counts(record.counts, record.published)
+    _print_import(asked.name)
+
+
+def _aus(columns: str | None) -> tuple[int, ...] | None:
+    from aubench.errors import AubenchError
+
+    if columns is None:
+        return None
+    try:
+        return tuple(int(word) for word in columns.upper().replace("AU", "").split(","))
+    except ValueError as error:
+        raise AubenchError(f"--columns {columns} are no AU numbers", "1,2,4,6,7") from error
+
+
+def _print_counts(counts: dict[str, int], published: dict[str, int]) -> None:
+    click.echo(f"{'':28}{'found':>10}{'published':>12}" if published else f"{'':28}{'found':>10}")
+    for what in dict.fromkeys([*counts, *published]):
+        told = f"{published[what]:>12,}" if what in published else ""
+        click.echo(f"{what:28}{counts.get(what, 0):>10,}{told}")
+
+
+def _print_faults(faults: tuple[Fault, ...]) -> None:
+    for fault in faults[:20]:
+        click.echo(f"{fault.kind}: {fault.where} {fault.detail}".rstrip(), err=True)
+    if len(faults) > 20:
+        click.echo(f"and {len(faults) - 20} more", err=True)
+
+
+def _print_import(name: str) -> None:
+    import csv
+    from collections import Counter
+
+    from aubench.datasets.imported import FAULTS, folder_of
+
+    path = folder_of(name) / FAULTS
+    with path.open(newline="", encoding="utf-8") as stream:
+        kinds = Counter(row["kind"] for row in csv.DictReader(stream))
+    for kind, count in kinds.most_common():
+        click.echo(f"  {kind}: {count}", err=True)
+    if kinds:
+        click.echo(f"faults are listed in {path}", err=True)
+    click.echo(f"imported '{name}'; next: aubench protocol freeze test2k --data {name}")
+
+
+@click.command("list")
+def list_() -> None:
+    """List the imported data sets."""
+    from aubench.datasets.imported import folder_of, imported_names, read_record
+
+    for name in imported_names():
+        record = read_record(name)
+        lock = "restricted" if record.restricted else "free"
+        click.echo(f"{name:14} {record.kind:9} {record.counts.get('faces', 0):>8,} faces  "
+                   f"{lock:10} {folder_of(name)}")  # fmt: skip
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True)
+@click.option("--as", "joint", help="Name of the joint set.  [default: bp4d-autext]")
+@click.option("--seed", type=int, default=2020, show_default=True, help="Draws the wordings.")
+def text(names: tuple[str, ...], joint: str | None, seed: int) -> None:
+    """Attach a description to every face; several sets, such as bp4d bp4dplus, become one.
+
+    Writes text.parquet and statistics.json (Table 1, Figure 2) beside the import.
+    """
+    from aubench.datasets.autext import attach_text, join
+
+    name = join(names, joint or "bp4d-autext") if len(names) > 1 else names[0]
+    statistics = attach_text(name, seed)
+    images, length = statistics["images"], statistics["words"]
+    click.echo(f"{name}: {images:,} faces, {statistics['texts']:,} texts of "
+               f"{length['min']} to {length['max']} words")  # fmt: skip
+    conflicts = statistics["conflicts"]
+    click.echo(f"conflicting AUs in {conflicts['images']:,} ({conflicts['share']:.1%}), "
+               f"{conflicts['occurrences']:,} occurrences")  # fmt: skip
+    click.echo(f"wrote {statistics['path']}")
