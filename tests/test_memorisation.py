@@ -98,10 +98,11 @@ def scored(made, targets, gaps, subjects=None):
         Neighbours(np.arange(n) % len(gaps), np.asarray(made, float)),
         Neighbours(np.arange(n) % len(gaps), np.asarray(targets, float)),
         np.asarray(gaps, float),
+        "net|clean",
     )
     who = subjects or [f"S{i % 10}" for i in range(n)]
     m = SimpleNamespace(
-        memory=recall, kept=np.arange(n), subjects_kept=lambda: who, extractor="net|clean",
+        memory={"memorisation": recall, "lookalikes": recall}, kept=np.arange(n), subjects_kept=lambda: who, extractor="net|clean",
         ref="synfacs-1.0/x", reasons={},
     )  # fmt: skip
     return {row.metric: row for row in memorisation(m)}
@@ -116,6 +117,8 @@ def test_a_generator_that_returns_training_faces_is_caught():
     assert rows["memorised"].id == (
         "memorised|1st percentile|net|clean|train=50|ref=synfacs-1.0/x|n=200"
     )
+    assert rows["memorised_person"].value == 1
+    assert rows["memorised_person"].id.startswith("memorised-person|1st percentile|net|clean|")
     honest = scored(targets, targets, np.full(50, 2.0))
     assert honest["memorised"].value == pytest.approx(0.01)
     assert honest["memory_ratio"].value == 1 and honest["authenticity"].value == 1
@@ -159,8 +162,9 @@ def colours(monkeypatch, tmp_path):
 def ask(eye, made=((41.0, 41, 41),), content="made", path=None):
     targets = Asked(np.array([[61.0, 60, 60]], np.float32), "targets")
     return memory(
-        "synfacs", "fingerprint", eye, 4, Asked(np.array(made, np.float32), content, path), targets
-    )
+        "synfacs", "fingerprint", eye, "features", 4,
+        Asked(np.array(made, np.float32), content, path), targets,
+    )  # fmt: skip
 
 
 def test_training_faces_are_measured_once_and_each_counts_once(colours):
@@ -213,7 +217,14 @@ def test_faces_that_are_not_rendered_are_a_reason_with_a_remedy(colours, monkeyp
     assert training_faces("photographs") is None
     monkeypatch.setattr(training_module, "training_faces", training_faces)
     with pytest.raises(UnknownTrainingError, match="photographs are not known"):
-        memory("photographs", "f", colours, 4, *(Asked(np.zeros((1, 3), np.float32), "x"),) * 2)
+        memory(
+            "photographs",
+            "f",
+            colours,
+            "features",
+            4,
+            *(Asked(np.zeros((1, 3), np.float32), "x"),) * 2,
+        )
 
 
 def test_training_faces_of_synfacs_are_the_packs_that_data_build_renders(monkeypatch, tmp_path):
@@ -263,10 +274,13 @@ def test_nearest_control_is_caught_in_a_run(tmp_path, monkeypatch):
     assert values["oracle"]["memory_ratio"].value == 1
     assert values["oracle"]["memorised"].value is None  # 8 targets have no 1st percentile
     assert f"train={len(faces.keys)}" in values["oracle"]["authenticity"].id
+    assert "nano-id" in values["oracle"]["memorised_person"].id
 
 
 def test_memorisation_without_an_answer_is_a_dash_with_its_reason():
-    m = SimpleNamespace(memory=None, kept=np.arange(3), reasons={"memorisation": "not rendered"})
-    rows = memorisation(m)
-    assert [row.metric for row in rows] == ["memorised", "memory_ratio", "authenticity"]
-    assert all(row.value is None and row.note == "not rendered" for row in rows)
+    reasons = {"memorisation": "not rendered", "lookalikes": "no network"}
+    rows = memorisation(SimpleNamespace(memory={}, kept=np.arange(3), reasons=reasons))
+    notes = {row.metric: row.note for row in rows if row.value is None}
+    assert notes == dict.fromkeys(["memorised", "memory_ratio", "authenticity"], "not rendered") | {
+        "memorised_person": "no network"
+    }
