@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from aubench.cards import Card
 from aubench.errors import AubenchError
 from aubench.facs import AUS
 from aubench.files import sha256_bytes, sha256_file
@@ -76,6 +77,15 @@ class FineFace(Generator):
 
     def __init__(self, pipe: Any, encoder: Any, options: dict[str, Any], digest: str) -> None:
         self.pipe, self.encoder, self.options, self.digest = pipe, encoder, options, digest
+
+    @classmethod
+    def card(cls) -> Card:
+        """Say where the official files come from."""
+        return Card(
+            "the user's: `hf download Tvaranka/fineface --local-dir FOLDER`, given by --weights; "
+            "besides, a Stable Diffusion 2.1 base, or 1.5",
+            "paper: the official weights",
+        )
 
     @classmethod
     def load(cls, weights: WeightSource, *, device: str, dtype: str, **options: Any) -> Self:

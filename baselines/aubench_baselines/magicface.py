@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from aubench.cards import Card
 from aubench.errors import AubenchError
 from aubench.files import sha256_bytes, sha256_file
 from aubench.generator import Generator, GeneratorInfo, Plan, Request, WeightSource
@@ -61,6 +62,16 @@ class MagicFace(Generator):
     def available(cls) -> str | None:
         """Return which restricted assets are missing, None where their images are given."""
         return None if os.environ.get(VARIABLE) else RESTRICTED
+
+    @classmethod
+    def card(cls) -> Card:
+        """Say where the official files come from."""
+        return Card(
+            "the user's: `hf download mengtingwei/magicface --local-dir FOLDER`, given by "
+            "--weights; besides, a Stable Diffusion 1.5 base",
+            "paper: the official weights",
+            details={"restricted assets": RESTRICTED},
+        )
 
     @classmethod
     def load(cls, weights: WeightSource, *, device: str, dtype: str, **options: Any) -> Self:

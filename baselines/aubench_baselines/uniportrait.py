@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from aubench.cards import Card
 from aubench.errors import AubenchError
 from aubench.files import sha256_bytes, sha256_file
 from aubench.generator import Generator, GeneratorInfo, Request, WeightSource
@@ -45,6 +46,15 @@ class UniPortrait(Generator):
 
     def __init__(self, pipe: Any, face: Any, options: dict[str, Any], digest: str) -> None:
         self.pipe, self.face, self.options, self.digest = pipe, face, options, digest
+
+    @classmethod
+    def card(cls) -> Card:
+        """Say where the official files come from."""
+        return Card(
+            "the user's: `hf download Junjie96/UniPortrait --local-dir FOLDER`, given by --weights; "
+            "besides, CLIP ViT-H (h94/IP-Adapter) and a Stable Diffusion 1.5 base",
+            "paper: the official weights",
+        )
 
     @classmethod
     def load(cls, weights: WeightSource, *, device: str, dtype: str, **options: Any) -> Self:
