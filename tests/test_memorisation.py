@@ -102,8 +102,8 @@ def scored(made, targets, gaps, subjects=None):
     )
     who = subjects or [f"S{i % 10}" for i in range(n)]
     m = SimpleNamespace(
-        memory={"memorisation": recall, "lookalikes": recall}, kept=np.arange(n), subjects_kept=lambda: who, extractor="net|clean",
-        ref="synfacs-1.0/x", reasons={},
+        memory={"memorisation": recall, "lookalikes": recall}, kept=np.arange(n), reasons={},
+        subjects_kept=lambda: who, extractor="net|clean", ref="synfacs-1.0/x",
     )  # fmt: skip
     return {row.metric: row for row in memorisation(m)}
 
