@@ -75,7 +75,7 @@ class Settings:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "nano": {
-        "steps": 4000, "size": 64, "width": 24, "critic_width": 16, "batch": 16, "rate": 2e-4,
+        "steps": 2500, "size": 64, "width": 24, "critic_width": 16, "batch": 16, "rate": 2e-4,
         "every": 2, "au": 2560.0, "average": 0.995, "precision": "bfloat16",
     },
     "paper": {},

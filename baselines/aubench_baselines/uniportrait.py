@@ -51,8 +51,8 @@ class UniPortrait(Generator):
     def card(cls) -> Card:
         """Say where the official files come from."""
         return Card(
-            "the user's: `hf download Junjie96/UniPortrait --local-dir FOLDER`, given by --weights; "
-            "besides, CLIP ViT-H (h94/IP-Adapter) and a Stable Diffusion 1.5 base",
+            "the user's: `hf download Junjie96/UniPortrait --local-dir FOLDER`, given by "
+            "--weights; besides, CLIP ViT-H (h94/IP-Adapter) and a Stable Diffusion 1.5 base",
             "paper: the official weights",
         )
 
