@@ -423,6 +423,17 @@ def test_sampling_options_change_the_images(shipped):
     assert (other.generate(asked) != shipped.generate(asked)).any()
 
 
+def test_faces_are_looked_for_where_that_is_asked(shipped):
+    pytest.importorskip("facenet_pytorch")
+    careful = VQAUFace.load(WeightSource(), device="cpu", dtype="float32", check_face="yes")
+    stripes = np.zeros((128, 128, 3), np.uint8)
+    stripes[::8] = 255
+    with pytest.raises(SampleFailure, match="shows no face"):
+        careful.generate([request(reference=stripes)])
+    careful._check(request(2))  # a face
+    assert shipped.finder is None
+
+
 def test_other_sizes_are_resized_to_what_is_asked(shipped):
     from aubench.synfacs.render import render
 

@@ -25,6 +25,7 @@ from vqauface.ablation import ROWS, fit_row
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from aubench.alignment import FaceFinder
     from vqauface.conditions import Condition
     from vqauface.encoders import Encoders
     from vqauface.presets import Preset
@@ -60,11 +61,11 @@ class VQAUFace(Generator):
 
     def __init__(
         self, codec: RQVAE, transformer: Model, shape: Preset, encoders: Encoders, digest: str,
-        device: str = "cpu", dtype: str = "float32",
+        device: str = "cpu", dtype: str = "float32", finder: FaceFinder | None = None,
     ) -> None:  # fmt: skip
         self.codec, self.transformer, self.shape = codec, transformer, shape
         self.encoders, self.digest, self.device, self.dtype = encoders, digest, device, dtype
-        self.books = codec.books()
+        self.books, self.finder = codec.books(), finder
         if shape.input == "labels":
             # The instance's own: a request then holds labels and no text.
             self.info = replace(self.info, inputs=frozenset({"au", "reference"}))  # type: ignore[misc]
@@ -90,7 +91,8 @@ class VQAUFace(Generator):
             device: torch device.
             dtype: ``float32``, or ``bfloat16`` or ``float16`` for the transformer.
             options: ``steps``, ``temperature``, ``guidance`` of sampling; ``text_source``,
-                ``face_file``, ``clip_file`` of frozen encoders.
+                ``face_file``, ``clip_file`` of frozen encoders; ``check_face``, whether MTCNN has
+                to find a face in each reference, by default where FaceNet reads it.
 
         Raises:
             AubenchError: weights or an encoder are missing or not these, or an option is unknown.
@@ -99,8 +101,8 @@ class VQAUFace(Generator):
         from vqauface.weights import load
 
         for name in options:
-            if name not in (*SOURCES, *DRAWS):
-                known = [*DRAWS, *SOURCES]
+            known = [*DRAWS, *SOURCES, "check_face"]
+            if name not in known:
                 raise AubenchError(
                     f"vqauface has no option '{name}'{suggest(name, known)}", ", ".join(known)
                 )
@@ -114,9 +116,15 @@ class VQAUFace(Generator):
                 f"here is {encoders.text.id}",
                 "train stage II again",
             )
+        usual = shape.has("appearance") and shape.appearance == "facenet"
+        finder = None
+        if str(options.get("check_face", usual)).lower() in {"true", "yes", "1"}:
+            from aubench.alignment import FaceFinder
+
+            finder = FaceFinder(device)
         return cls(
             codec.to(device), transformer.to(device), replace(shape, **given), encoders, digest,
-            device, dtype,
+            device, dtype, finder,
         )  # fmt: skip
 
     @property
@@ -157,7 +165,7 @@ class VQAUFace(Generator):
                 f"for are {size} x {size} pixels",
                 "`aubench data align FOLDER --out FACES` crops and resizes faces",
             )
-        if not shows_something(reference):
+        if not shows_something(reference) or (self.finder and self.finder(reference) is None):
             raise SampleFailure(
                 request.sample_id, "the reference shows no face; give a photograph of one"
             )
