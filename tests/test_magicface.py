@@ -12,6 +12,7 @@ from aubench_baselines.sd_shapes import SHAPES, Shape
 from PIL import Image
 from safetensors.torch import save_file
 
+from aubench.engine.run import RunConfig, execute
 from aubench.errors import AubenchError
 from aubench.facs import labels_of
 from aubench.generator import Plan, Request, Unsupported, WeightSource
@@ -93,13 +94,13 @@ def test_face_and_aus_reach_the_denoiser():
         assert (networks(x, t, words, back, none) - first).abs().max() > 1e-5
 
 
-def test_says_which_assets_it_needs_and_stops(monkeypatch, aubench, tmp_path):
+def test_says_which_assets_it_needs_and_stops(monkeypatch, tmp_path):
     monkeypatch.delenv(VARIABLE, raising=False)
     reason = MagicFace.available() or ""
     assert all(word in reason for word in ("BiSeNet", "antelopev2", "3D morphable", VARIABLE))
-    done = aubench("run", "--model", "magicface", "--protocol", "label-input", "--limit", "2",
-                   "--out", tmp_path / "r", check=2)  # fmt: skip
-    assert "antelopev2" in done.stderr and "Traceback" not in done.stderr
+    config = RunConfig("magicface", "label-input", tmp_path / "r", limit=2)
+    with pytest.raises(AubenchError, match="antelopev2"):
+        execute(config)
 
 
 def test_generates_where_the_images_are_given(place, monkeypatch):

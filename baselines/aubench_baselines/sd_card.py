@@ -61,7 +61,7 @@ def write_card(path: Path, loop: Adapter, data: str, digest: str) -> None:
         "aubench": __version__,
         "licence": "Apache-2.0",
     }
-    for stage in (2, 1):
+    for stage in (4, 2, 1):
         _add_stage(card, path.parent / f"stage{stage}.checkpoint.pt", bool(s.base))
     card["command"] = _command(s)
     write_text(path.with_name(f"{path.stem}.card.json"), json.dumps(card, indent=1) + "\n")

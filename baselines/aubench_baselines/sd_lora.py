@@ -102,7 +102,7 @@ class SD15Lora(Generator):
         summary="latent diffusion, LoRA on AU texts; text only",
     )
     presets: ClassVar[tuple[str, ...]] = ("nano", "paper")
-    stages: ClassVar[tuple[int, ...]] = (1, 2, 3)
+    stages: ClassVar[tuple[int, ...]] = (1, 2, 3, 4)
 
     def __init__(self, pipe: Any, sampling: dict[str, Any], long_text: str, digest: str) -> None:
         self.pipe, self.sampling, self.long_text = pipe, sampling, long_text
