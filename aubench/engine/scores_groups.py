@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from aubench.engine.measured import FIRST, SECOND, Measured
+from aubench.engine.measured import Measured
 from aubench.engine.rows import row
 from aubench.engine.scores_identity import identity_cosines
 from aubench.metrics import aaad as aaad_module
@@ -125,15 +125,17 @@ def _prdc(m: Measured) -> Iterator[_Split]:
 
 
 def _aaad(m: Measured) -> Iterator[_Split]:
-    for network, name in ((FIRST, "aaad"), (SECOND, "aaad_second")):
+    rows = aaad_module.comparable(m.wanted)
+    subjects = [m.subjects[i] for i in rows]
+    for network, name in ((m.first, "aaad"), (m.second, "aaad_second")):
         scale, _ = m.scale(network)
-        cosine = aaad_module.cosines(m.whole(network), m.wanted)
+        cosine = aaad_module.cosines(m.whole(network)[rows], m.wanted[rows])
         values = (cosine - scale.low) / (scale.high - scale.low)
-        yield _Split(name, True, mean_sums(values, m.subjects))
+        yield _Split(name, True, mean_sums(values, subjects))
 
 
 def _au(m: Measured) -> Iterator[_Split]:
-    found = m.whole(SECOND) >= m.thresholds[SECOND]
+    found = m.whole(m.second) >= m.thresholds[m.second]
     yield _Split("au_f1", True, f1_sums(found, m.labels, m.subjects))
     leak = au_scores.off_target(found, m.labels)
     leak[np.setdiff1d(np.arange(len(leak)), m.kept)] = 1
