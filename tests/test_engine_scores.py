@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aubench.engine.measured import FIRST, SECOND, Measured, References
+from aubench.engine.choices import FIRST, SECOND
+from aubench.engine.measured import Measured, References
 from aubench.engine.pairs import Pairs
 from aubench.engine.scores_groups import group_scores
 from aubench.engine.scoring import SCORERS

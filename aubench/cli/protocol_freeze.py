@@ -11,7 +11,7 @@ import click
 @click.argument("name")
 @click.option("--data", default="synfacs", show_default=True, help="synfacs, or an imported set.")
 @click.option("--out", type=click.Path(path_type=Path),
-              help="Folder to write.  [default of imported sets: among your protocols]")  # fmt: skip
+              help="Folder to write.  [imported sets: among your protocols]")  # fmt: skip
 @click.option("--fold", type=click.IntRange(min=1), default=1, show_default=True,
               help="Whose test subjects are asked for.")  # fmt: skip
 @click.option("--samples", type=click.IntRange(min=2), help="In place of the paper's number.")

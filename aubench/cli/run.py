@@ -7,8 +7,20 @@ from pathlib import Path
 import click
 
 PAPER = ("fid", "kid", "is", "lpips", "aaad", "au", "prdc")
-METRICS = (*PAPER, "control", "pixels", "change", "identity", "groups")
+METRICS = (
+    *PAPER,
+    "control",
+    "pixels",
+    "change",
+    "identity",
+    "groups",
+    "memorisation",
+    "legibility",
+    "response",
+)
 PROFILES = {"paper": PAPER, "full": METRICS}
+GRADED = ("response",)
+"""On a protocol that commands intensities, whatever the profile."""
 
 
 @click.command()
@@ -46,6 +58,14 @@ PROFILES = {"paper": PAPER, "full": METRICS}
     show_default=True,
     help="Which metrics: the paper's and their company, or all.",
 )
+@click.option("--extractor", help="Network behind FID, KID, PRDC in place of the data set's own.")
+@click.option("--detectors", metavar="A,B", help="Two AU detectors, such as me-graphau=FILE,"
+              "open-graphau=FILE; needed for photographs.")  # fmt: skip
+@click.option(
+    "--legibility-model",
+    metavar="MODEL",
+    help="CLIP for `legibility`: a folder, or a hub id in the local cache; nothing is fetched.",
+)
 @click.option("--metrics", help=f"In place of a profile: some of {','.join(METRICS)}.")
 @click.option("--ids", is_flag=True, help="Print the metric id of every number.")
 @click.option(
@@ -66,6 +86,9 @@ def run(
     out: Path | None,
     resume: bool,
     profile: str,
+    extractor: str | None,
+    detectors: str | None,
+    legibility_model: str | None,
     metrics: str | None,
     ids: bool,
     check_determinism: bool,
@@ -76,10 +99,11 @@ def run(
     """
     from aubench.engine.run import RunConfig, default_folder, execute
     from aubench.errors import AubenchError, suggest
+    from aubench.report.groups import print_groups
     from aubench.report.terminal import print_record
 
     chosen = (
-        PROFILES[profile]
+        _profile(profile, protocol, data)
         if metrics is None
         else tuple(word.strip() for word in metrics.split(",") if word.strip())
     )
@@ -104,10 +128,22 @@ def run(
         fresh=not resume,
         metrics=chosen,
         check_determinism=check_determinism,
+        extractor=extractor,
+        legibility_model=legibility_model,
+        detectors=detectors,
     )
     record = execute(config)
     print_record(record, ids=ids)
+    print_groups(record)
     click.echo(f"\nrecord {config.out / 'record.json'}\nsheet  {config.out / 'grid.png'}")
+
+
+def _profile(profile: str, protocol: str, data: str) -> tuple[str, ...]:
+    from aubench.protocol import load_protocol
+
+    chosen = PROFILES[profile]
+    graded = load_protocol(protocol, data).definition.graded
+    return tuple(dict.fromkeys([*chosen, *GRADED])) if graded else chosen
 
 
 def _called(model: str, images: Path | None) -> str:

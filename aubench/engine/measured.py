@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from aubench.engine.commanded import RESPONSE, Commanded, commanded
+from aubench.engine.choices import DETECTED, USUAL, Choices
+from aubench.engine.choices import FIRST as FIRST
+from aubench.engine.choices import SECOND as SECOND
+from aubench.engine.commanded import Commanded, commanded
 from aubench.engine.features import Arrays, features, reference_path
 from aubench.engine.folder import RunFolder, read_png
 from aubench.engine.pairs import Pairs, Side, compare
@@ -19,7 +21,7 @@ from aubench.errors import AubenchError
 from aubench.facs import AUS
 from aubench.files import sha256_bytes
 from aubench.metrics.aaad import Constants, constants
-from aubench.metrics.extractors import check_extractor, extractor_of, load_extractor
+from aubench.metrics.extractors import extractor_of, load_extractor
 from aubench.metrics.measure import DetectorNetwork, IdentityNetwork
 from aubench.weights import MissingWeightsError
 
@@ -28,42 +30,10 @@ if TYPE_CHECKING:
     from aubench.generator import GeneratorInfo
     from aubench.protocol import Protocol
 
-FIRST, SECOND = "nano-a", "nano-b"
 EXTRACTED = frozenset({"fid", "kid", "is", "prdc", "memorisation"})
-DETECTED = frozenset({"aaad", "au", "control", RESPONSE})
 IDENTIFIED, READ, RECALLED = "identity", "legibility", "memorisation"
 MINIMUM = 6
 """Fewer images give no distribution to speak of."""
-
-
-@dataclass(frozen=True)
-class Choices:
-    """Networks that a user chose to measure with.
-
-    Attributes:
-        extractor: in place of the data set's own.
-        legibility: folder or hub id of a CLIP, None for none.
-    """
-
-    extractor: str | None = None
-    legibility: str | None = None
-
-    def check(self) -> None:
-        """Refuse what is no extractor or no model, before any work; missing weights are no error.
-
-        Raises:
-            AubenchError: a name is unknown.
-        """
-        if self.extractor is not None:
-            check_extractor(self.extractor)
-        if self.legibility is not None:
-            from aubench.metrics.legibility import model_folder
-
-            with suppress(MissingWeightsError):
-                model_folder(self.legibility)
-
-
-USUAL = Choices()
 
 
 @dataclass(frozen=True)
@@ -110,6 +80,8 @@ class Measured:
             the identity network; absent where not asked for or not to be had.
         reasons: by metric group, why it cannot be measured though asked for.
         commanded: intensities and their scale, None where not asked for.
+        first: name of the detector that a model may have trained on.
+        second: name of the independent one.
     """
 
     generated: dict[str, Arrays]
@@ -133,6 +105,8 @@ class Measured:
     memory: dict[str, Memory]
     reasons: dict[str, str]
     commanded: Commanded | None = None
+    first: str = FIRST
+    second: str = SECOND
 
     def at(self, network: str, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return an array of the generated images and of all targets."""
@@ -198,9 +172,10 @@ def _networks(dataset: str, metrics: Sequence[str], device: str, choices: Choice
         except MissingWeightsError as error:
             missing["extractor"] = str(error)
     if DETECTED.intersection(metrics):
-        from aubench.detectors import load_detector
+        from aubench.detectors import load_detectors
 
-        detectors = [DetectorNetwork(load_detector(name, device)) for name in (FIRST, SECOND)]
+        words = choices.detectors_of(dataset)
+        detectors = [DetectorNetwork(found) for found in load_detectors(words, device)]
     if {IDENTIFIED, RECALLED}.intersection(metrics):
         from aubench.identity import identity_of, load_identity
 
@@ -274,7 +249,10 @@ def gather(
         Side([neutral[k] for k in kept], load_real),
         samples.labels()[kept], metrics, folder.path / "features", pixels + content, size, device,
     )  # fmt: skip
+    first, second = [n.name for n in networks.detectors] or (FIRST, SECOND)
     return Measured(
+        first=first,
+        second=second,
         generated=generated,
         targets=targets,
         kept=kept,

@@ -47,6 +47,9 @@ class RunConfig:
     fresh: bool = False
     metrics: tuple[str, ...] = ("fid", "kid", "is", "lpips", "aaad", "au", "prdc")
     check_determinism: bool = False
+    extractor: str | None = None
+    legibility_model: str | None = None
+    detectors: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -172,14 +175,18 @@ def execute(config: RunConfig) -> Record:
     Raises:
         AubenchError: bad input, a misbehaving plug-in, or missing weights of the model.
     """
+    from aubench.engine.choices import Choices
     from aubench.engine.generation import check_determinism, generate
     from aubench.engine.scoring import score
     from aubench.protocol import load_protocol
     from aubench.registry import generator_class
 
     watch = Stopwatch()
+    choices = Choices(config.extractor, config.legibility_model, config.detectors)
+    choices.check()
     info = generator_class(config.model).info
     protocol = load_protocol(config.protocol, config.data)
+    choices.check_detectors(config.data, config.metrics, config.device)
     _check_inputs(info, protocol)
     _check_device(config.device)
     images = image_source(config.data)
@@ -195,6 +202,7 @@ def execute(config: RunConfig) -> Record:
     known = frozenset(str(name) for name in protocol.samples().frame["sample_id"])
     generator.begin(Plan(ids, known, size))
     _state_weights(folder, generator)
+    choices.write(folder.path)
     with watch.stage("render"):
         keys = list(dict.fromkeys([*samples.frame["reference"], *samples.frame["target"].dropna()]))
         images.prefetch(keys, size, "faces")
@@ -206,7 +214,9 @@ def execute(config: RunConfig) -> Record:
     del generator  # its memory is not needed while measuring
     samples, unsupported = _supported(samples, folder, info.name)
     samples.frame.to_parquet(folder.path / "samples.parquet")
-    scored = score(folder, samples, images, protocol, info, config.metrics, size, config.device)
+    scored = score(
+        folder, samples, images, protocol, info, config.metrics, size, config.device, choices
+    )
     record = _record(
         config,
         protocol,
@@ -321,6 +331,7 @@ def _record(
         ),
         scores=scored.rows,
         subsets=scored.subsets,
+        groups=scored.groups,
         provenance=Provenance(
             seed=config.seed,
             aubench=__version__,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from aubench.engine.measured import FIRST, SECOND, Measured
+from aubench.engine.measured import Measured
 from aubench.engine.rows import row
 from aubench.facs import AUS
 from aubench.metrics import aaad as aaad_module
@@ -20,7 +20,7 @@ def aaad(m: Measured) -> list[ScoreRow]:
     rows = aaad_module.comparable(m.wanted)
     n, quiet = len(rows), len(m.wanted) - len(rows)
     wanted, subjects = m.wanted[rows], [m.subjects[i] for i in rows]
-    for network, tail in ((FIRST, ""), (SECOND, "_second")):
+    for network, tail in ((m.first, ""), (m.second, "_second")):
         truth = m.targets[network]["probabilities"][rows]
         scale, origin = m.scale(network)
         about = f"{m.tags[network].split(' ')[0]}|target={m.source}|ref={m.ref}|n={n}"
@@ -52,10 +52,10 @@ def _quiet(count: int) -> str:
 
 def au(m: Measured) -> list[ScoreRow]:
     """Return F1 and AUC of commanded AUs and the share of others found, second detector."""
-    n, p = len(m.labels), m.whole(SECOND)
-    found = p >= m.thresholds[SECOND]
-    id_ = f"{m.tags[SECOND].split(' ')[0]}|commanded|n={n}"
-    truth = m.targets[SECOND]["probabilities"] >= m.thresholds[SECOND]
+    n, p = len(m.labels), m.whole(m.second)
+    found = p >= m.thresholds[m.second]
+    id_ = f"{m.tags[m.second].split(' ')[0]}|commanded|n={n}"
+    truth = m.targets[m.second]["probabilities"] >= m.thresholds[m.second]
 
     def mean_f1(rows: npt.NDArray[np.int64]) -> float:
         return au_scores.mean_of(au_scores.f1(found[rows], m.labels[rows]))
@@ -78,8 +78,8 @@ def au(m: Measured) -> list[ScoreRow]:
 
 def control(m: Measured) -> list[ScoreRow]:
     """Return the leakage beyond that of the targets, and average precision."""
-    n, p = len(m.labels), m.whole(SECOND)
-    id_ = f"{m.tags[SECOND].split(' ')[0]}|commanded|n={n}"
+    n, p = len(m.labels), m.whole(m.second)
+    id_ = f"{m.tags[m.second].split(' ')[0]}|commanded|n={n}"
     found, truth = _found_and_truth(m)
 
     def excess(rows: npt.NDArray[np.int64]) -> float:
@@ -101,10 +101,10 @@ def _found_and_truth(m: Measured) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np
 
     A failed sample shows none of what was asked for and all of what was not.
     """
-    found = m.whole(SECOND) >= m.thresholds[SECOND]
+    found = m.whole(m.second) >= m.thresholds[m.second]
     failed = np.setdiff1d(np.arange(len(m.labels)), m.kept)
     found[failed] = m.labels[failed] == 0
-    return found, m.targets[SECOND]["probabilities"] >= m.thresholds[SECOND]
+    return found, m.targets[m.second]["probabilities"] >= m.thresholds[m.second]
 
 
 def leakage_table(m: Measured) -> str:

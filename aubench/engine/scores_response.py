@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from aubench.detectors.intensity import IntensityScale, evidence
+from aubench.engine.choices import SECOND
 from aubench.engine.commanded import Commanded
-from aubench.engine.measured import SECOND, Measured
+from aubench.engine.measured import Measured
 from aubench.engine.rows import failed_note, row
 from aubench.facs import AUS, parse_aus
 from aubench.metrics import response as curves
@@ -94,8 +95,8 @@ def _read(m: Measured, c: Commanded, scale: IntensityScale) -> tuple[Read, Read]
 
     A sample that the generator could not make shows each AU as far from the command as can be.
     """
-    p = m.whole(SECOND)
-    made, truth = Read(evidence(p), scale(p)), m.targets[SECOND]["probabilities"]
+    p = m.whole(m.second)
+    made, truth = Read(evidence(p), scale(p)), m.targets[m.second]["probabilities"]
     failed = np.setdiff1d(np.arange(len(m.labels)), m.kept)
     weak = np.nan_to_num(c.intensities[failed], nan=0.0) < 2.5
     made.logits[failed] = np.where(weak, evidence(np.ones(1)), evidence(np.zeros(1)))
@@ -105,7 +106,7 @@ def _read(m: Measured, c: Commanded, scale: IntensityScale) -> tuple[Read, Read]
 
 def _about(m: Measured, scale: IntensityScale | None, n: int) -> str:
     suffix = f"+intensity@{scale.id}" if scale else "+logit"
-    return f"{m.tags[SECOND].split(' ')[0]}{suffix}|ref={m.ref}|n={n}"
+    return f"{m.tags[m.second].split(' ')[0]}{suffix}|ref={m.ref}|n={n}"
 
 
 def _note(m: Measured, *parts: str) -> str:

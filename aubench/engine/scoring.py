@@ -9,10 +9,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aubench.engine import scores_au, scores_distribution, scores_pairs
+from aubench.engine import (
+    scores_au,
+    scores_distribution,
+    scores_identity,
+    scores_legibility,
+    scores_memorisation,
+    scores_pairs,
+    scores_response,
+)
+from aubench.engine.choices import DETECTED, Choices
 from aubench.engine.folder import RunFolder, read_png
-from aubench.engine.measured import DETECTED, FIRST, SECOND, Measured, gather
+from aubench.engine.measured import Measured, gather
 from aubench.engine.rows import row
+from aubench.engine.scores_groups import group_scores
 from aubench.engine.sheet import write_grid
 from aubench.files import write_text
 from aubench.metrics import aaad as aaad_module
@@ -31,6 +41,7 @@ class Scored:
 
     rows: list[ScoreRow]
     subsets: dict[str, list[ScoreRow]]
+    groups: dict[str, list[ScoreRow]]
     networks: dict[str, str]
     target_source: str
     seconds: dict[str, float]
@@ -45,20 +56,26 @@ def score(
     metrics: Sequence[str],
     size: int,
     device: str,
+    choices: Choices,
 ) -> Scored:
     """Measure what the metrics need, once, and compute them.
 
-    Writes ``grid.png``, and ``leakage.csv`` where ``control`` is asked for.
+    Writes ``grid.png``, ``leakage.csv`` where ``control`` and ``memorised.png`` where
+    ``memorisation`` is asked for.
     """
     start = time.perf_counter()
-    found = gather(folder, samples, images, protocol, info, metrics, size, device)
+    found = gather(folder, samples, images, protocol, info, metrics, size, device, choices)
     middle = time.perf_counter()
     rows: list[ScoreRow] = []
     for metric in metrics:
-        rows += SCORERS[metric](found)
+        rows += SCORERS[metric](found) if metric in SCORERS else []
     subsets = _subsets(found, metrics)
+    for name, extra in scores_response.strata(found).items():
+        subsets.setdefault(name, []).extend(extra)
+    groups = group_scores(found, metrics) if "groups" in metrics else {}
     if any(metric in DETECTED for metric in metrics):
         _grid(folder, samples, images, found, size, info.name)
+    scores_memorisation.write_closest(folder, samples, images, found, size)
     if "control" in metrics:
         write_text(folder.path / "leakage.csv", scores_au.leakage_table(found))
     digests = {name: tag for name, tag in found.tags.items() if tag}
@@ -68,7 +85,7 @@ def score(
         "measure": round(middle - start, 2),
         "score": round(time.perf_counter() - middle, 2),
     }
-    return Scored(rows, subsets, digests, found.source, seconds)
+    return Scored(rows, subsets, groups, digests, found.source, seconds)
 
 
 SCORERS: dict[str, Callable[[Measured], list[ScoreRow]]] = {
@@ -78,9 +95,14 @@ SCORERS: dict[str, Callable[[Measured], list[ScoreRow]]] = {
     "prdc": scores_distribution.prdc,
     "lpips": scores_pairs.lpips,
     "pixels": scores_pairs.pixels,
+    "change": scores_pairs.change,
+    "identity": scores_identity.identity,
     "aaad": scores_au.aaad,
     "au": scores_au.au,
     "control": scores_au.control,
+    "legibility": scores_legibility.legibility,
+    "memorisation": scores_memorisation.memorisation,
+    "response": scores_response.response,
 }
 """Scorer of each metric group; one that does not apply to a protocol returns no rows."""
 
@@ -90,9 +112,9 @@ def _subsets(m: Measured, metrics: Sequence[str]) -> dict[str, list[ScoreRow]]:
     names = sorted(set(m.strata))
     if len(names) < 2 or not {"aaad", "au"} <= set(metrics):
         return {}
-    found = m.whole(SECOND) >= m.thresholds[SECOND]
-    scale, _ = m.scale(FIRST)
-    cosine = aaad_module.cosines(m.whole(FIRST), m.wanted)
+    found = m.whole(m.second) >= m.thresholds[m.second]
+    scale, _ = m.scale(m.first)
+    cosine = aaad_module.cosines(m.whole(m.first), m.wanted)
     out = {}
     for name in names:
         rows = np.array([i for i, s in enumerate(m.strata) if s == name])
@@ -100,8 +122,15 @@ def _subsets(m: Measured, metrics: Sequence[str]) -> dict[str, list[ScoreRow]]:
         about = f"{m.ref}/{name}|n={n}"
         asked = m.labels[rows].any(0)  # an AU that the stratum never asks for has no F1
         f1 = au_scores.mean_of(au_scores.f1(found[rows], m.labels[rows])[asked])
+        asking = rows[m.wanted[rows].any(1)]  # a sample that asks for no AU has no cosine
         out[name] = [
-            row("aaad", f"aaad|{about}", aaad_module.aaad(cosine[rows], scale), n, up=True),
+            row(
+                "aaad",
+                f"aaad|{about}",
+                aaad_module.aaad(cosine[asking], scale),
+                len(asking),
+                up=True,
+            ),
             row("au_f1", f"f1-of-commanded|{about}", f1, n, up=True),
         ]
     return out
@@ -112,7 +141,7 @@ def _grid(
 ) -> None:
     rows = m.kept[np.linspace(0, len(m.kept) - 1, min(16, len(m.kept))).astype(int)]
     frame = samples.frame
-    found = m.whole(SECOND) >= m.thresholds[SECOND]
+    found = m.whole(m.second) >= m.thresholds[m.second]
     pictures = [
         (
             images.load(str(frame["reference"].iloc[i]), size),
@@ -123,5 +152,5 @@ def _grid(
     ]
     write_grid(
         folder.path / "grid.png", pictures, list(m.labels[rows]), list(found[rows]),
-        f"{name}, {m.ref}, detected by {SECOND}",
+        f"{name}, {m.ref}, detected by {m.second}",
     )  # fmt: skip

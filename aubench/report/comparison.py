@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aubench.engine.measured import FIRST, SECOND, Measured
+from aubench.engine.measured import Measured
 from aubench.errors import AubenchError
 from aubench.facs import AUS
 from aubench.metrics import au_scores
-from aubench.metrics.aaad import cosines
+from aubench.metrics.aaad import comparable, cosines
 from aubench.metrics.bootstrap import resamples
 from aubench.metrics.frechet import frechet_distance, frechet_influence
 from aubench.metrics.kernel import kernel_matrices, kernel_replicates, unbiased
@@ -139,7 +139,7 @@ def compare(first: Run, second: Run, minimum: int = MINIMUM) -> Comparison:
     skipped = _skipped(first, second, [d.name for d in metrics] + list(samples))
     samples = {name: pair for name, pair in samples.items() if name not in skipped}
     metrics = [d for d in metrics if d.name not in skipped]
-    metrics += [of_means(n, *p, a.subjects, higher=up.get(n, False)) for n, p in samples.items()]
+    metrics += [_known(n, p, a.subjects, up.get(n, False)) for n, p in samples.items()]
     if "aaad_second" in samples:
         frame = first.samples.frame
         for column in families:
@@ -180,18 +180,28 @@ def _distances(a: Measured, b: Measured, kid: bool) -> list[Difference]:
 
 def _aaad(a: Measured, b: Measured) -> dict[str, tuple[Vector, Vector]]:
     out = {}
-    for network, name in ((FIRST, "aaad"), (SECOND, "aaad_second")):
+    for network, name in ((a.first, "aaad"), (a.second, "aaad_second")):
         pair = []
         for m in (a, b):
             scale, _ = m.scale(network)
-            cosine = cosines(m.whole(network), m.wanted)
-            pair.append((cosine - scale.low) / (scale.high - scale.low))
+            values = (cosines(m.whole(network), m.wanted) - scale.low) / (scale.high - scale.low)
+            asking = comparable(m.wanted)  # a sample that asks for no AU has no cosine
+            pair.append(np.where(np.isin(np.arange(len(values)), asking), values, np.nan))
         out[name] = pair[0], pair[1]
     return out
 
 
+def _known(
+    name: str, pair: tuple[Vector, Vector], subjects: Sequence[str], higher: bool
+) -> Difference:
+    """Return the difference over the samples that have a value in both runs."""
+    rows = np.flatnonzero(np.isfinite(pair[0]) & np.isfinite(pair[1]))
+    who = [subjects[int(i)] for i in rows]
+    return of_means(name, pair[0][rows], pair[1][rows], who, higher=higher)
+
+
 def _found(m: Measured) -> npt.NDArray[np.bool_]:
-    return np.asarray(m.whole(SECOND) >= m.thresholds[SECOND])
+    return np.asarray(m.whole(m.second) >= m.thresholds[m.second])
 
 
 def _skipped(first: Run, second: Run, names: Sequence[str]) -> dict[str, str]:
@@ -213,8 +223,9 @@ def _family(
         if len(rows) < minimum:
             continue
         who = [subjects[i] for i in rows]
-        if len(set(who)) > 1:
-            out.append(of_means(name, pair[0][rows], pair[1][rows], who, higher=True))
+        chosen = pair[0][rows], pair[1][rows]
+        if len(set(who)) > 1 and np.isfinite(chosen[0]).any():
+            out.append(_known(name, chosen, who, True))
     return corrected(out)
 
 

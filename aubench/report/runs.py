@@ -60,11 +60,13 @@ class Run:
         Raises:
             AubenchError: features are missing and an image is not as the ledger says.
         """
+        from aubench.engine.choices import chosen
         from aubench.engine.measured import gather
 
         return gather(
             self.folder, self.samples, self.images(), self.protocol,
             generator_info(self.record.model), metrics, self.record.protocol.size, device,
+            chosen(self.folder.path),
         )  # fmt: skip
 
 
