@@ -232,6 +232,20 @@ def test_a_card_is_printed(monkeypatch, capsys):
     assert "unavailable" in text and "No module named 'a_package_that_is_not_there'" in text
 
 
+@pytest.mark.parametrize(("words", "match"), [
+    (["check-generator", "oracle", "--option", "blur"], "--option blur is not NAME=VALUE"),
+    (["run", "--model", "oracle", "--protocol", "unseen", "--option", "a b=1"], "not NAME=VALUE"),
+    (["run", "--model", "oracle", "--protocol", "unseen", "--limit", "6", "--option", "blur=1"],
+     "has no option 'blur'"),
+    (["run", "--model", "ganimation", "--protocol", "unseen", "--limit", "6",
+      "--option", "saturate=maybe"], "neither true nor false"),
+])  # fmt: skip
+def test_options_that_do_not_fit_are_refused(tmp_path, monkeypatch, words, match):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AubenchError, match=match):
+        cli.main(words, standalone_mode=False)
+
+
 def test_the_suite_tells_by_its_exit_code(aubench):
     done = aubench("models", "check", "stranger", "--samples", 2, "--json", check=1,
                    STRANGER_FAULT="random")  # fmt: skip

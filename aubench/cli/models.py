@@ -123,6 +123,13 @@ def _print_field(key: str, value: Any) -> None:
 @models.command()
 @click.argument("name")
 @click.option("--weights", type=click.Path(path_type=Path), help="In place of the model's own.")
+@click.option(
+    "--option",
+    "words",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Option of the model; repeatable.",
+)
 @click.option("--protocol", help="Where the samples come from [test2k, or label-input].")
 @click.option("--data", default="synfacs", show_default=True, help="Data set of the protocol.")
 @click.option("--samples", type=click.IntRange(2, 64), default=4, show_default=True)
@@ -131,6 +138,7 @@ def _print_field(key: str, value: Any) -> None:
 def check(
     name: str,
     weights: Path | None,
+    words: tuple[str, ...],
     protocol: str | None,
     data: str,
     samples: int,
@@ -138,9 +146,10 @@ def check(
     as_json: bool,
 ) -> int:
     """Run the conformance suite on NAME; a verdict a line, exit code 1 if one fails."""
+    from aubench.cli.run import options_of
     from aubench.engine.conformance import Subject, check_generator
 
-    subject = Subject(name, weights, protocol, data, samples, device)
+    subject = Subject(name, weights, protocol, data, samples, device, options_of(words))
     verdicts = []
     for verdict in check_generator(subject):
         verdicts.append(verdict)

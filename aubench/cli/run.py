@@ -158,12 +158,21 @@ def _options(
 
     if model != "images" and (images is not None or allow_missing):
         raise AubenchError("--images and --allow-missing belong to --model images")
+    return options_of(words) | ({"allow_missing": "true"} if allow_missing else {})
+
+
+def options_of(words: tuple[str, ...]) -> dict[str, str]:
+    """Return the options of a model that ``--option NAME=VALUE`` gave.
+
+    Raises:
+        AubenchError: a word is not of that form.
+    """
+    from aubench.errors import AubenchError
+
     found = {}
     for word in words:
         name, sign, value = word.partition("=")
         if not sign or not name.strip().isidentifier():
             raise AubenchError(f"--option {word} is not NAME=VALUE", "for example saturate=true")
         found[name.strip()] = value.strip()
-    if allow_missing:
-        found["allow_missing"] = "true"
     return found

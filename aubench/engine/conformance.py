@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ class Subject:
         data: data set of the protocol.
         count: how many samples.
         device: torch device string.
+        options: of the generator, ``--option NAME=VALUE``.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Subject:
     data: str = "synfacs"
     count: int = 4
     device: str = "cpu"
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,9 @@ def _loading(cls: type[Generator], subject: Subject) -> Any:
         yield Verdict("available", False, reason)
         raise _Stop
     protocol, samples, images = _material(cls.info, subject)
-    options = {"samples": samples, "images": images} if cls.info.control else {}
+    options: dict[str, Any] = dict(subject.options)
+    if cls.info.control:
+        options |= {"samples": samples, "images": images}
 
     def make() -> Generator:
         source = WeightSource(subject.weights)

@@ -133,6 +133,8 @@ def _load(config: RunConfig, samples: SampleSet, images: ImageSource) -> Generat
         raise AubenchError(f"--weights {config.weights} does not exist")
     options: dict[str, Any] = dict(config.options)
     if cls.info.control:
+        if options:
+            raise AubenchError(f"control '{config.model}' has no option '{next(iter(options))}'")
         options |= {"samples": samples, "images": images}
     try:
         return cls.load(
