@@ -20,8 +20,9 @@ from aubench.detectors.intensity import (
     load_scale,
     write_scale,
 )
+from aubench.engine.choices import FIRST, SECOND
 from aubench.engine.commanded import Commanded
-from aubench.engine.measured import FIRST, SECOND, Measured
+from aubench.engine.measured import Measured
 from aubench.engine.pairs import Pairs
 from aubench.engine.scores_au import aaad
 from aubench.engine.scores_response import response, strata
