@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 TOKENIZER = "openai/clip-vit-large-patch14"
+EMPTY = 100
+"""A tokenizer of fewer entries was made up by transformers where its files are missing."""
+
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 PARTS = {
     "unet": ["diffusers", "UNet2DConditionModel"],
@@ -139,11 +142,14 @@ def _from_folder(path: Path, dtype: Any) -> Any:
             f"base {path} holds no model_index.json", "give the folder that a pipeline was saved in"
         )
     try:
-        return _open(str(path), dtype, local=True)
+        pipe = _open(str(path), dtype, local=True)
     except Exception as error:  # diffusers and safetensors raise whatever they like
         raise AubenchError(
             f"base {path} cannot be read: {_line(error)}", "restore the folder"
         ) from error
+    if len(pipe.tokenizer) < EMPTY:
+        raise AubenchError(f"base {path} holds no vocabulary in tokenizer", "restore the folder")
+    return pipe
 
 
 def _from_hub(name: str, dtype: Any, download: bool) -> Any:
@@ -212,13 +218,17 @@ def clip_tokenizer(given: str, beside: Path, download: bool) -> Any:
     place = given or (str(beside / "tokenizer") if (beside / "tokenizer").is_dir() else TOKENIZER)
     if Path(place).is_dir() and not (Path(place) / "vocab.json").is_file():
         raise AubenchError(f"{place} holds no CLIP tokenizer", "vocab.json and merges.txt")
+    missing = AubenchError(
+        f"a single file holds no tokenizer, and '{place}' is not on this machine",
+        "put CLIP's vocab.json and merges.txt into a folder 'tokenizer' beside the file",
+    )
     try:
-        return CLIPTokenizer.from_pretrained(place, local_files_only=not download)
+        found = CLIPTokenizer.from_pretrained(place, local_files_only=not download)
     except Exception as error:
-        raise AubenchError(
-            f"a single file holds no tokenizer, and '{place}' is not on this machine",
-            "put CLIP's vocab.json and merges.txt into a folder 'tokenizer' beside the file",
-        ) from error
+        raise missing from error
+    if len(found) < EMPTY:
+        raise missing
+    return found
 
 
 def base_digest(pipe: Any) -> str:

@@ -62,8 +62,8 @@ def write_card(path: Path, loop: Adapter, data: str, digest: str) -> None:
         "licence": "Apache-2.0",
     }
     for stage in (4, 2, 1):
-        _add_stage(card, path.parent / f"stage{stage}.checkpoint.pt", bool(s.base))
-    card["command"] = _command(s)
+        _add_stage(card, path.parent / f"stage{stage}.checkpoint.pt", stage, bool(s.base))
+    card["commands"] = [_command(row) for row in card["settings"]]
     write_text(path.with_name(f"{path.stem}.card.json"), json.dumps(card, indent=1) + "\n")
 
 
@@ -78,20 +78,24 @@ def count_parameters(loop: Adapter) -> dict[str, int]:
     return counts
 
 
-def _add_stage(card: dict[str, Any], checkpoint: Path, foreign: bool) -> None:
-    """Put an earlier stage in front, where the base was trained here."""
+def _add_stage(card: dict[str, Any], checkpoint: Path, stage: int, foreign: bool) -> None:
+    """Put another stage in its place, where the base was trained here."""
     from aubench_baselines.sd_loop import read_checkpoint
 
     if foreign or not checkpoint.is_file():
         return
     state = read_checkpoint(checkpoint)
-    card["settings"].insert(0, state["settings"])
-    card["seconds"].insert(0, round(state["seconds"]))
-    card["log"].insert(0, state["log"][-1:])
+    if state["step"] < state["settings"]["steps"]:
+        return  # unfinished, so the weights have nothing of it
+    place = len(card["settings"]) if stage == 4 else 0
+    card["settings"].insert(place, state["settings"])
+    card["seconds"].insert(place, round(state["seconds"]))
+    card["log"].insert(place, state["log"][-1:])
 
 
-def _command(s: Any) -> str:
-    words = f"aubench train sd15-lora --preset {s.preset} --seed {s.seed}"
-    if s.data != "synfacs":
-        words += f" --data {Path(s.data).name}"
-    return words + (f" --set base={s.base}" if s.base else "")
+def _command(s: dict[str, Any]) -> str:
+    words = f"aubench train sd15-lora --preset {s['preset']} --seed {s['seed']}"
+    if s["data"] != "synfacs":
+        words += f" --data {Path(s['data']).name}"
+    words += f" --stage {s['stage']} --steps {s['steps']}"
+    return words + (f" --set base={s['base']}" if s["base"] else "")
