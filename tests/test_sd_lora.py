@@ -191,7 +191,7 @@ def test_training_learns_and_leaves_the_base_alone(base, tmp_path):
     first = held_out(loop)
     for _ in range(40):
         loop.step()
-    assert held_out(loop) < 0.8 * first
+    assert held_out(loop) < 0.9 * first
     pipe.unet.delete_adapters([NAME])
     pipe.text_encoder.delete_adapter(NAME)
     assert base_digest(pipe) == frozen
