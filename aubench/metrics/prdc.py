@@ -40,7 +40,7 @@ class Neighbourhoods:
 
     def precision(self) -> Matrix:
         """Return whether each generated image lies near any real one, 0/1 [M]."""
-        return self.inside.any(0).astype(np.float64)
+        return np.asarray(self.inside.any(0), np.float64)
 
     def density(self) -> Matrix:
         """Return in how many neighbourhoods each generated image lies, over ``k`` [M]."""
@@ -70,9 +70,7 @@ class Neighbourhoods:
         return _share_reached(self.reached, taken), _share_reached(self.inside, taken)
 
 
-def _share_reached(
-    table: npt.NDArray[np.bool_], taken: npt.NDArray[np.float32]
-) -> Matrix:
+def _share_reached(table: npt.NDArray[np.bool_], taken: npt.NDArray[np.float32]) -> Matrix:
     """Return the share of rows of ``table`` [N, M] that hold a drawn column, ``taken`` [M, R]."""
     return np.asarray((table.astype(np.float32) @ taken > 0).mean(0), np.float64)
 
