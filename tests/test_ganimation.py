@@ -464,6 +464,8 @@ def test_an_official_checkpoint_runs_and_attention_saturates_on_request(tmp_path
         found = load(path, saturate=saturated).generate([asked])
         assert np.abs(found.astype(int) - wanted).max() <= 1
     assert load(tmp_path).weights_sha256 == load(path).weights_sha256
+    assert load(path).info.trained_on == ("unknown",)  # not what our own weights saw
+    assert GANimation.info.trained_on == ("synfacs/train",)
 
 
 def test_the_last_epoch_of_a_folder_is_taken(tmp_path):
@@ -553,7 +555,7 @@ def test_export_writes_official_names_and_a_card_that_is_checked(tmp_path, faces
     critic = torch.load(tmp_path / "net_epoch_1_id_D.pth", weights_only=True)
     Critic(12, 64, 2).load_state_dict(critic)
     model, official = load(path), load(tmp_path)
-    assert model.level == faces.level
+    assert model.level == faces.level and model.info.trained_on == ("noise",)
     asked = request(intensities=np.linspace(0, 5, 12, dtype=np.float32))
     found, wanted = (m.generate([asked]).astype(int) for m in (model, official))
     assert np.abs(found - wanted).max() <= 1  # 16 bits against 32

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -91,6 +92,13 @@ def columns_of(count: int, card: dict[str, Any], where: str) -> tuple[int, ...]:
     return known
 
 
+def info_of(info: GeneratorInfo, card: dict[str, Any]) -> GeneratorInfo:
+    """Return what a record says of weights that the user gave: what their card tells."""
+    seen = card.get("data", {}).get("fingerprint", "unknown")
+    training = card.get("scale", "unknown; weights given by the user")
+    return replace(info, training=str(training), trained_on=(str(seen),))
+
+
 class GANimation(Generator):
     """Reference face and AU intensities, or labels, to a face."""
 
@@ -152,8 +160,11 @@ class GANimation(Generator):
         painter = painter_of(read_state(path), str(path))
         columns = columns_of(painter.aus, card, str(path))
         level, side = float(card.get("label level", 1.0)), int(card.get("size", 0))
-        return cls(painter, columns, level=level, side=side, saturated=saturated, digest=digest,
-                   device=device)  # fmt: skip
+        model = cls(painter, columns, level=level, side=side, saturated=saturated, digest=digest,
+                    device=device)  # fmt: skip
+        if weights.path is not None:
+            vars(model)["info"] = info_of(cls.info, card)
+        return model
 
     @classmethod
     def fit(cls, training: Training) -> Path:
