@@ -256,9 +256,9 @@ def disjointness(protocol: Protocol) -> dict[str, object]:
 
     asked = sorted(set(protocol.samples().frame["combination"]))
     if protocol.dataset not in DATASETS:
-        from aubench.datasets.splits import recomputed_proof, stated_fold
+        from aubench.datasets.splits import recomputed_proof
 
-        return recomputed_proof(protocol.dataset, stated_fold(protocol.folder), asked)
+        return recomputed_proof(protocol.dataset, protocol.folder, asked)
     train = train_combinations()
     known = set(train)
     return {

@@ -142,7 +142,7 @@ class Frozen:
 
 def freeze_own(
     name: str, dataset: str, *, fold: int = 1, samples: int | None = None, size: int = 256,
-    root: Path | None = None,
+    root: Path | None = None, strict: bool = True,
 ) -> Frozen:  # fmt: skip
     """Freeze a protocol from an imported data set.
 
@@ -152,6 +152,7 @@ def freeze_own(
         fold: whose test subjects are asked for.
         samples: in place of the paper's number.
         size: pixels of the images.
+        strict: unknown AUs of train may be active; else they count as absent.
         root: folder to write ``DATASET/NAME`` into; the user's own by default.
 
     Raises:
@@ -169,7 +170,7 @@ def freeze_own(
                            "a protocol commands all twelve AUs")  # fmt: skip
     frame = read_index(dataset, ["key", "subject", "sample", "reference", *LABELS])
     split = split_of(dataset, fold, frame["subject"].unique())
-    whole, pool = _pool(frame, split, plan.seed)
+    whole, pool = _pool(frame, split, plan.seed, strict)
     asked = samples or plan.samples
     rows, strata = plan.draw(pool, asked)
     _check_count(name, dataset, len(rows), asked, exact=plan.exact or samples is not None)
@@ -183,7 +184,7 @@ def freeze_own(
     )  # fmt: skip
 
 
-def _pool(frame: pd.DataFrame, split: Split, seed: int) -> tuple[Rows, Pool]:
+def _pool(frame: pd.DataFrame, split: Split, seed: int, strict: bool) -> tuple[Rows, Pool]:
     """Return the rows of the index that may be taken, and what is known of them."""
     good = complete(frame) & frame["sample"].to_numpy()
     good &= frame["subject"].isin(split.test).to_numpy()
@@ -193,7 +194,7 @@ def _pool(frame: pd.DataFrame, split: Split, seed: int) -> tuple[Rows, Pool]:
     ranks = [hashlib.sha256(f"{seed}/{key}".encode()).digest() for key in frame["key"].iloc[whole]]
     order = np.array(sorted(range(len(ranks)), key=ranks.__getitem__), np.int64)
     codes = codes_of(frame[list(LABELS)].to_numpy(np.int8)[whole])
-    return whole, Pool(codes, order, train_sets(frame, split.train))
+    return whole, Pool(codes, order, train_sets(frame, split.train, strict=strict))
 
 
 def _check_count(name: str, dataset: str, found: int, asked: int, *, exact: bool) -> None:
@@ -227,7 +228,7 @@ def _write(
     told = definition.model_dump(exclude={"graded"})
     lines = [f"{key} = {json.dumps(value)}" for key, value in told.items()]
     write_text(place / DEFINITION, "\n".join(lines) + "\n")
-    folds = {"fold": split.fold, "folds": split.folds, "content": content,
+    folds = {"fold": split.fold, "folds": split.folds, "strict": train.strict, "content": content,
              "train": list(split.train), "test": list(split.test)}  # fmt: skip
     write_text(place / FOLDS, json.dumps(folds, indent=1) + "\n")
     names = [DEFINITION, SAMPLES, FOLDS]

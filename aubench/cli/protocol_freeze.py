@@ -16,6 +16,8 @@ import click
               help="Whose test subjects are asked for.")  # fmt: skip
 @click.option("--samples", type=click.IntRange(min=2), help="In place of the paper's number.")
 @click.option("--size", type=click.IntRange(32, 1024), default=256, show_default=True)
+@click.option("--unknown", type=click.Choice(["active", "absent"]), default="active",
+              show_default=True, help="What unknown AUs in train may be, for `unseen`.")  # fmt: skip
 @click.option("--detectors", metavar="A,B", help="Freeze AAAD's constants for these, such as "
               "me-graphau=FILE,open-graphau=FILE.")  # fmt: skip
 @click.option("--extractor", help="Of the feature moments.  [default: inception-2015-12-05]")
@@ -24,7 +26,7 @@ import click
 @click.option("--device", default="cpu", show_default=True)
 def freeze(
     name: str, data: str, out: Path | None, fold: int, samples: int | None, size: int,
-    detectors: str | None, extractor: str | None, statistics: bool, device: str,
+    unknown: str, detectors: str | None, extractor: str | None, statistics: bool, device: str,
 ) -> None:  # fmt: skip
     """Build a protocol: of synfacs byte for byte as shipped, or from your imported data.
 
@@ -44,7 +46,8 @@ def freeze(
     from aubench.protocol_freeze import freeze_own
 
     chosen = load_detectors(detectors, device) if detectors else ()
-    frozen = freeze_own(name, data, fold=fold, samples=samples, size=size, root=out)
+    frozen = freeze_own(name, data, fold=fold, samples=samples, size=size, root=out,
+                        strict=unknown == "active")  # fmt: skip
     train, test = len(frozen.split.train), len(frozen.split.test)
     number, sets = sum(frozen.strata.values()), frozen.combinations
     click.echo(f"{data}/{name}: {number} samples, {sets} AU sets, {train} train subjects, "

@@ -111,16 +111,21 @@ def _digest(name: str) -> str:
 class TrainSets:
     """AU combinations that train holds.
 
+    A frame with unknown AUs might show any set that agrees with what is known. Strictly, all of
+    them count as possible; else only the one that its description tells, unknown AUs left out.
+
     Attributes:
         names: sorted, of frames of which all AUs are known.
         vague: sorted, of frames with unknown AUs; ``6+12 of 1,2,4,6,12`` is 6+12 where 1, 2, 4, 6,
             12 are known.
         possible: bool [4096] by code; a combination that train holds or may hold.
+        strict: how unknown AUs were taken.
     """
 
     names: tuple[str, ...]
     vague: tuple[str, ...]
     possible: npt.NDArray[np.bool_]
+    strict: bool = True
 
 
 def codes_of(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
@@ -128,12 +133,8 @@ def codes_of(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     return np.asarray((labels == 1) @ BITS, np.int64)
 
 
-def train_sets(frame: pd.DataFrame, subjects: Iterable[str]) -> TrainSets:
-    """Return the combinations of some subjects' samples in an index.
-
-    A frame with unknown AUs might show any set that agrees with what is known; all of them count
-    as possible.
-    """
+def train_sets(frame: pd.DataFrame, subjects: Iterable[str], *, strict: bool = True) -> TrainSets:
+    """Return the combinations of some subjects' samples in an index."""
     rows = frame["subject"].isin(list(subjects)).to_numpy() & frame["sample"].to_numpy()
     labels = frame.loc[rows, list(LABELS)].to_numpy(np.int8)
     pairs = np.unique(
@@ -142,14 +143,14 @@ def train_sets(frame: pd.DataFrame, subjects: Iterable[str]) -> TrainSets:
     possible, every = np.zeros(1 << len(AUS), np.bool_), np.arange(1 << len(AUS))
     names, vague = [], []
     for code, mask in pairs:
-        possible |= (every & mask) == code
+        possible |= (every & mask if strict else every) == code
         name = combination_name((code & BITS) > 0)
         if mask == every[-1]:
             names.append(name)
         else:
             known = ",".join(str(au) for au, bit in zip(AUS, BITS, strict=True) if mask & bit)
             vague.append(f"{name} of {known}")
-    return TrainSets(tuple(sorted(names)), tuple(sorted(vague)), possible)
+    return TrainSets(tuple(sorted(names)), tuple(sorted(vague)), possible, strict)
 
 
 def proof_of(train: TrainSets, asked: list[str]) -> dict[str, object]:
@@ -160,25 +161,23 @@ def proof_of(train: TrainSets, asked: list[str]) -> dict[str, object]:
         "train sha256": sha256_bytes("\n".join(train.names).encode()),
         "train sets with unknown AUs": len(train.vague),
         "unknown sha256": sha256_bytes("\n".join(train.vague).encode()),
+        "unknown AUs": "may be active" if train.strict else "count as absent",
         "protocol combinations": asked,
         "in both": [name for name in asked if train.possible[codes[name]]],
     }
 
 
-def recomputed_proof(name: str, fold: int, asked: list[str]) -> dict[str, object]:
-    """Return the proof from the imported data as they are now."""
-    frame = read_index(name, ["subject", "sample", *LABELS])
-    split = split_of(name, fold, frame["subject"].unique())
-    return proof_of(train_sets(frame, split.train), asked)
-
-
-def stated_fold(place: Path) -> int:
-    """Return the fold of a frozen protocol.
+def recomputed_proof(name: str, place: Path, asked: list[str]) -> dict[str, object]:
+    """Return the proof of a frozen protocol from the imported data as they are now.
 
     Raises:
         AubenchError: its ``folds.json`` cannot be read.
     """
-    return int(_folds(place)["fold"])
+    stated = _folds(place)
+    frame = read_index(name, ["subject", "sample", *LABELS])
+    split = split_of(name, int(stated["fold"]), frame["subject"].unique())
+    strict = bool(stated.get("strict", True))
+    return proof_of(train_sets(frame, split.train, strict=strict), asked)
 
 
 def _folds(place: Path) -> dict[str, Any]:

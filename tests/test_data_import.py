@@ -1,0 +1,451 @@
+"""Importing BP4D, BP4D+, DISFA and folders from trees in their layouts, faults included."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import numpy as np
+import pytest
+import trees
+from PIL import Image
+
+import aubench.datasets.imports as imports
+from aubench.datasets import image_source, restricted
+from aubench.datasets.crop_jobs import Cropping
+from aubench.datasets.imported import FAULTS, folder_of, is_restricted, read_index, read_record
+from aubench.datasets.imports import counts_of, import_found
+from aubench.datasets.readers import Reading, asked_for, read_source
+from aubench.datasets.samples import INTENSITIES, LABELS
+from aubench.datasets.splits import BP4D, DISFA, part_of
+from aubench.errors import AubenchError
+from aubench.facs import AUS
+
+PEOPLE, TASKS = ("F001", "F003", "M003"), ("T1", "T2")
+
+
+@pytest.fixture(scope="module")
+def shots(aubench_home):
+    return trees.shots(PEOPLE, TASKS)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("AUBENCH_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def bring(kind, source, name=None, processes=1, seed=0, align="none", size=64, **how):
+    reading = Reading(**how)
+    asked = asked_for(kind, name or kind, reading, Cropping(align, size), seed, processes)
+    return import_found(asked, read_source(kind, source, reading))
+
+
+def faults(name):
+    with (folder_of(name) / FAULTS).open(newline="") as stream:
+        return [(row["kind"], row["where"]) for row in csv.DictReader(stream)]
+
+
+def psnr(a, b):
+    return 10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2))
+
+
+def test_bp4d(shots, home, tmp_path):
+    record = bring("bp4d", trees.write_bp4d(tmp_path / "a", shots))
+    active = [s for s in shots if s.labels.any()]
+    assert record.counts["faces"] == len(active) == 48
+    assert record.counts["coded frames"] == len(shots) and record.counts["neutral references"] == 3
+    assert record.published["coded frames"] == 146_847
+    frame = read_index("bp4d")
+    samples = frame[frame["sample"]].set_index("key")
+    images = image_source("bp4d")
+    assert images.fingerprint == record.fingerprint
+    for s in active[::7]:
+        key = f"bp4d/{s.subject}/{s.task}/{s.frame}"
+        row = samples.loc[key]
+        assert row[list(LABELS)].tolist() == s.labels.tolist()
+        graded = dict(zip(AUS, row[list(INTENSITIES)], strict=True))
+        assert all(graded[au] == 3 * trees.code(s.labels, au) for au in trees.GRADED)
+        assert np.isnan(graded[1])
+        assert psnr(images.load(key, 64), s.image) > 30
+        assert row["reference"].startswith(f"bp4d/{s.subject}/")
+    neutral = {f"bp4d/{s.subject}/{s.task}/{s.frame}" for s in shots if not s.labels.any()}
+    assert set(samples["reference"]) <= neutral
+    assert images.load_many(list(samples["reference"][:3]), 32).shape == (3, 32, 32, 3)
+    assert images.attributes(["bp4d/M003", "bp4d/F001"]) == {"sex": ["male", "female"]}
+    with pytest.raises(AubenchError, match="bp4d/F001/T1/1 is not in bp4d"):
+        images.prefetch(["bp4d/F001/T1/1"], 64, "faces")
+
+
+def test_spelling_and_place_do_not_change_the_content(shots, home, tmp_path):
+    """Padding, header and the folder it lies in are no part of the data."""
+    one = bring("bp4d", trees.write_bp4d(tmp_path / "a", shots), "one")
+    other = trees.write_bp4d(tmp_path / "b" / "deep" / "er", shots, padded=True, header=False)
+    two = bring("bp4d", tmp_path / "b", "two")
+    assert other.is_dir()
+    frames = [read_index(name) for name in ("one", "two")]
+    for frame in frames:
+        frame["key"] = frame["key"].str.slice(3)
+        frame["reference"] = frame["reference"].astype(str).str.slice(3)
+    kept = ["key", "frame", "sample", *LABELS, *INTENSITIES, "reference", "source", "pixels"]
+    assert frames[0][kept].equals(frames[1][kept])
+    again = bring("bp4d", tmp_path / "b", "one")
+    assert (again.content, again.fingerprint) == (one.content, one.fingerprint)
+    assert one.content != two.content  # keys tell the name
+
+
+def test_bp4dplus_from_archives(home, tmp_path):
+    shots = trees.shots(("F001", "F041"), ("T1", "T7"), 6)
+    root = trees.write_bp4dplus(tmp_path / "plus", shots, unpacked=("F001",))
+    record = bring("bp4dplus", root)
+    kinds = faults("bp4dplus")
+    assert kinds == [("known mismatch", "F041/T7")]
+    assert record.counts["sequences"] == 3 and record.counts["with an unknown AU"] == 0
+    packed = record.content
+    for archive in sorted((root / "2D+3D").glob("*.zip")):
+        with zipfile.ZipFile(archive) as stream:
+            stream.extractall(root / "2D+3D")
+        archive.unlink()
+    assert bring("bp4dplus", root).content == packed  # unpacked later: the same files
+    assert bring("bp4dplus", root, "all", mismatched=True).counts["sequences"] == 4
+
+
+def test_faults_are_told_and_nothing_is_invented(shots, home, tmp_path):
+    root = trees.write_bp4d(tmp_path / "a", shots)
+    codes = root / "AUCoding" / "AU_OCC"
+    (codes / "F001_T2.csv").unlink()  # missing label file
+    (codes / "F003_T1.csv").write_bytes(b"")  # zero bytes
+    (root / "F001/T1/2441.jpg").unlink()  # label without frame
+    trees.write(root / "F001/T1/9999.jpg", b"x")  # frame without label
+    trees.write(root / "F003/T2/02442.jpg", trees.jpeg(shots[0].image))  # another image of 2442
+    (root / "F003/T2/002443.jpg").write_bytes((root / "F003/T2/2443.jpg").read_bytes())
+    (root / "M003/T1/2442.jpg").write_bytes((root / "M003/T1/2442.jpg").read_bytes()[:900])
+    (root / "M003/T1/2443.jpg").write_bytes(b"")
+    Image.fromarray(shots[0].image[:40]).save(root / "M003/T1/2445.jpg")
+    text = (codes / "M003_T2.csv").read_text().replace("\n", "\r\n")
+    (codes / "M003_T2.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())  # BOM, CRLF
+    for stray in (".DS_Store", "Thumbs.db", "._2440.jpg"):
+        trees.write(root / "F001/T1" / stray, b"\0\1")
+    trees.write(codes / "._F001_T1.csv", b"\0\1")
+    record = bring("bp4d", root)
+    assert sorted(faults("bp4d")) == [
+        ("duplicated frame", "F003/T2/2442"),
+        ("frame without label", "F001/T1"),
+        ("label without frame", "F001/T1"),
+        ("missing label file", "F001/T2"),
+        ("not square", "bp4d/M003/T1/2445"),
+        ("unreadable label file", "AUCoding/AU_OCC/F003_T1.csv"),
+        ("unreadable", "bp4d/M003/T1/2442"),
+        ("unreadable", "bp4d/M003/T1/2443"),
+    ]
+    # T1 of F001 lacks one of 8 active frames, T2 of F003 one, T1 of M003 three.
+    assert record.counts["faces"] == 7 + 7 + 5 + 8
+    assert record.counts["unreadable"] == 2 and record.counts["not square"] == 1
+
+
+def test_pictures_of_every_kind(shots, home, tmp_path):
+    """Grey, 16 bits, CMYK, palette, and turned by EXIF: each is the picture it shows."""
+    rows = [s for s in shots if s.subject == "F001" and s.task == "T1"]
+    root = trees.write_bp4d(tmp_path / "a", rows)
+    folder, image = root / "F001" / "T1", {s.frame: s.image for s in rows}
+    picture = {n: Image.fromarray(image[n]) for n in image}
+
+    def put(frame, made, suffix="png", **more):
+        (folder / f"{frame}.jpg").unlink()
+        made.save(folder / f"{frame}.{suffix}", **more)
+
+    grey = np.asarray(picture[2441].convert("L"), np.uint16)
+    put(2441, Image.fromarray(grey * 257))
+    put(2442, picture[2442].convert("L"))
+    put(2443, picture[2443].convert("CMYK"), "jpg", quality=95)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    put(2445, picture[2445].transpose(Image.Transpose.ROTATE_90), "jpg", exif=exif, quality=95)
+    put(2446, picture[2446].quantize(256))
+    put(2447, picture[2447].convert("RGBA"), "webp", lossless=True)
+    record = bring("bp4d", root)
+    assert record.counts["faces"] == 8 and faults("bp4d") == []
+    images = image_source("bp4d")
+    face = {n: images.load(f"bp4d/F001/T1/{n}", 64) for n in range(2441, 2450) if n != 2444}
+    for n in (2441, 2442):
+        flat = np.repeat(np.asarray(picture[n].convert("L"))[..., None], 3, 2)
+        np.testing.assert_array_equal(face[n], flat)
+    assert psnr(face[2443], image[2443]) > 25 and psnr(face[2445], image[2445]) > 30
+    assert psnr(face[2446], image[2446]) > 28
+    np.testing.assert_array_equal(face[2447], image[2447])
+
+
+def test_the_reference_shows_no_au_and_is_drawn_by_seed(shots, home, tmp_path):
+    rows = [s for s in shots if s.task == "T1"]
+    neutral = {f"b/{s.subject}/{s.task}/{s.frame}" for s in shots if not s.labels.any()}
+    whole = trees.write_bp4d(tmp_path / "whole", shots)
+    drawn = set()
+    for seed in range(6):
+        bring("bp4d", whole, "b", seed=seed)
+        drawn |= set(read_index("b")["reference"].astype(str))
+        imports.remove("b")
+    assert drawn <= neutral and len(drawn) > 4  # of 12; each seed draws three
+    # Without a neutral frame it is the one of the smallest index.
+    none = trees.write_bp4d(tmp_path / "none", [s for s in rows if s.labels.any()])
+    record = bring("bp4d", none, "n")
+    frame = read_index("n")
+    assert set(frame["reference"].astype(str)) == {f"n/{name}/T1/2441" for name in PEOPLE}
+    assert record.counts["neutral references"] == 0 and frame["sample"].all()
+    assert [kind for kind, _ in faults("n")] == ["no neutral frame"] * 3
+
+
+def test_a_neutral_frame_without_face_is_not_the_reference(shots, home, tmp_path):
+    rows = [s for s in shots if s.subject == "F001"]
+    root = trees.write_bp4d(tmp_path / "a", rows)
+    bring("bp4d", root, "before")
+    first = read_index("before")["reference"].astype(str).iloc[0]
+    path = root.joinpath(*first.split("/")[1:]).with_suffix(".jpg")
+    path.write_bytes(b"no image")
+    bring("bp4d", root, "after")
+    second = read_index("after")["reference"].astype(str).iloc[0]
+    assert second.split("/")[1:] != first.split("/")[1:]
+    assert ("unreadable", f"after/{'/'.join(first.split('/')[1:])}") in faults("after")
+
+
+def test_an_import_goes_on_where_it_was_left(shots, home, tmp_path, monkeypatch):
+    root = trees.write_bp4d(tmp_path / "a", shots)
+    whole = bring("bp4d", root)
+    imports.remove("bp4d")
+    crop, calls = imports.crop, []
+
+    def counted(job):
+        calls.append(job.path.name)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return crop(job)
+
+    monkeypatch.setattr(imports, "crop", counted)
+    with pytest.raises(KeyboardInterrupt):
+        bring("bp4d", root)
+    again = bring("bp4d", root)
+    assert (again.content, again.fingerprint) == (whole.content, whole.fingerprint)
+    assert len(calls) == 4 + 6 + 3 - 3  # six sequences, three references; three were done
+    calls.clear()
+    bring("bp4d", root)
+    assert calls == []
+
+
+def test_only_what_is_new_is_done(shots, home, tmp_path, monkeypatch):
+    less = [s for s in shots if s.subject != "M003" and (s.subject, s.frame) != ("F001", 2445)]
+    root = trees.write_bp4d(tmp_path / "a", less)
+    bring("bp4d", root)
+    trees.write_bp4d(root, shots)
+    for path in root.rglob("F003/*/*.jpg"):
+        os.utime(path, ns=(1, 1))  # copied anew: another time, the same bytes
+    decoded = []
+    read = imports.crop.__globals__["_cropped"]
+    monkeypatch.setitem(
+        imports.crop.__globals__, "_cropped",
+        lambda job, frame, *rest: decoded.append(frame.name) or read(job, frame, *rest),
+    )  # fmt: skip
+    record = bring("bp4d", root)
+    assert record.counts["faces"] == 48
+    monkeypatch.undo()
+    new = [s for s in shots if s not in less and s.labels.any()]
+    references = [name for name in decoded if name.endswith(("2440", "2444", "2449", "2443"))]
+    assert len(decoded) - len(references) <= len(new) < 20
+
+
+def test_processes_do_not_matter(shots, home, tmp_path):
+    root = trees.write_bp4d(tmp_path / "a", shots)
+    one = bring("bp4d", root)
+    imports.remove("bp4d")
+    two = bring("bp4d", root, processes=2)
+    assert (one.content, one.fingerprint, one.counts) == (two.content, two.fingerprint, two.counts)
+
+
+def test_a_killed_import_resumes(shots, home, tmp_path):
+    root = trees.write_bp4d(tmp_path / "a", shots)
+    words = ["data", "import", "bp4d", str(root), "--align", "none", "--workers", "1",
+             "--size", "64"]  # fmt: skip
+    command = [sys.executable, "-c", "from aubench.cli.main import main; main()", *words]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    packs = home / "data" / "bp4d" / "packs"
+    while running.poll() is None and len(list(packs.glob("*.zip"))) < 2:
+        time.sleep(0.002)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    killed = bring("bp4d", root)
+    assert not [path for path in packs.iterdir() if path.suffix != ".zip"]
+    imports.remove("bp4d")
+    assert bring("bp4d", root).fingerprint == killed.fingerprint
+
+
+def test_another_way_to_crop_is_refused(shots, home, tmp_path):
+    root = trees.write_bp4d(tmp_path / "a", [s for s in shots if s.subject == "F001"])
+    bring("bp4d", root)
+    for other in ({"size": 32}, {"seed": 1}, {"mismatched": True}):
+        with pytest.raises(AubenchError, match="was imported with"):
+            bring("bp4d", root, **other)
+
+
+def test_damaged_packs_are_told_and_made_again(shots, home, tmp_path):
+    root = trees.write_bp4d(tmp_path / "a", [s for s in shots if s.subject == "F001"])
+    bring("bp4d", root)
+    pack = home / "data" / "bp4d" / "packs" / "F001_T1-000.zip"
+    pack.write_bytes(pack.read_bytes()[:5000])
+    with pytest.raises(AubenchError, match=r"F001_T1-000\.zip does not hold"):
+        image_source("bp4d").load("bp4d/F001/T1/2441", 64)
+    bring("bp4d", root)
+    assert image_source("bp4d").load("bp4d/F001/T1/2441", 64).shape == (64, 64, 3)
+
+
+def test_disfa(home, tmp_path):
+    pytest.importorskip("av")
+    shots = trees.shots(("SN001", "SN002"), ("x",), first=1)
+    root = trees.write_disfa(tmp_path / "d", shots)
+    (root / "ActionUnit_Labels/SN002/SN002_au4.txt").unlink()
+    record = bring("disfa", root)
+    assert record.coded == [1, 2, 4, 6, 12, 15, 17] and record.counts["coded frames"] == 20
+    frame, images = read_index("disfa"), image_source("disfa")
+    names = {f"{s.subject}/left/{s.frame}": s for s in shots}
+    for key in frame["key"]:
+        s = names[key.split("/", 1)[1]]
+        assert psnr(images.load(key, 64), s.image) > 24
+    row = frame.set_index("key").loc["disfa/SN001/left/3"]  # 6+12
+    labels = dict(zip(AUS, row[list(LABELS)], strict=True))
+    assert labels[6] == labels[12] == 1 and labels[4] == 0 and labels[7] == labels[14] == -1
+    assert row["I12"] == 3 and row["I1"] == 0 and np.isnan(row["I7"])
+    other = frame[(frame["subject"] == "disfa/SN002") & frame["sample"]]
+    assert (other["AU4"] == -1).all() and ("missing label file", "SN002") in faults("disfa")
+    both = bring("disfa", root, "both", camera="both")
+    assert both.counts["sequences"] == 4
+    left, right = (image_source("both").load(f"both/SN001/{side}/3", 64) for side in
+                   ("left", "right"))  # fmt: skip
+    assert psnr(left[:, ::-1], right) > 24 > psnr(left, right)
+    strong = read_source("disfa", root, Reading(threshold=4))
+    assert counts_of(strong)["with an active AU"] == 0
+
+
+def test_a_video_that_ends_early(home, tmp_path):
+    av = pytest.importorskip("av")
+    assert av
+    shots = trees.shots(("SN001",), ("x",), first=1)
+    root = trees.write_disfa(tmp_path / "d", shots[:6], cameras=("Left",))
+    trees.write_disfa(tmp_path / "more", shots, cameras=())
+    for path in (tmp_path / "more").rglob("*.txt"):
+        (root / path.relative_to(tmp_path / "more")).write_bytes(path.read_bytes())
+    record = bring("disfa", root)
+    lost = [where for kind, where in faults("disfa") if kind == "unreadable"]
+    assert lost == [f"disfa/SN001/left/{n}" for n in range(7, 11)]
+    assert record.counts["faces"] == 3  # 12, 6+12, 1+2; 4+7 shows AU4 alone here
+    with pytest.raises(AubenchError, match="no video of the right camera"):
+        read_source("disfa", root, Reading(camera="right"))
+
+
+def test_folder(shots, home, tmp_path):
+    path = trees.write_folder(
+        tmp_path / "f", shots, sex=lambda s: "f" if s.subject[0] == "F" else "m",
+        split=lambda s: "test" if s.subject == "M003" else "train", I12=lambda s: 4 * s.labels[6],
+    )  # fmt: skip
+    lines = path.read_text().splitlines()
+    lines[2] = lines[2].rsplit(",", 1)[0] + ",9"  # AU24 of F001/T1-2441 is unknown
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    record = bring("folder", path, "mine", free=True)
+    assert not record.restricted and not restricted("mine")
+    assert record.counts["faces"] == 48 and record.counts["with an unknown AU"] == 1
+    frame = read_index("mine").set_index("key")
+    key = "mine/F001/F001/T1-2441.png"
+    assert frame.loc[key, "AU24"] == -1 and frame.loc[key, "I12"] == 4
+    np.testing.assert_array_equal(image_source("mine").load(key, 64), shots[1].image)
+    assert record.splits == {"mine/F001": "train", "mine/F003": "train", "mine/M003": "test"}
+    assert image_source("mine").attributes(["mine/M003"]) == {"sex": ["m"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda t: t.replace("subject", "person", 1), "no column 'subject'"),
+        (lambda t: t.replace(",AU1,", ",AU2,", 1), "two columns of one name"),
+        (lambda t: t.replace("F001/T1-2440.png", "../x.png"), "row 2: '../x.png'"),
+        (lambda t: t.replace("F001/T1-2440.png", ""), "row 2 lacks image"),
+        (lambda t: t.replace("2440.png,F001,f,0", "2440.png,F001,f,3"), "row 2: AU1 is '3'"),
+        (lambda t: t.replace("2441.png,F001,f", "2441.png,F001,m"), "'F001' is described twice"),
+        (lambda t: t.splitlines()[0], "has no rows"),
+    ],
+)
+def test_a_folder_names_the_row(shots, tmp_path, change, why):
+    one = [s for s in shots if s.subject == "F001" and s.task == "T1"]
+    path = trees.write_folder(tmp_path / "f", one, sex=lambda s: "f")
+    path.write_text(change(path.read_text()))
+    with pytest.raises(AubenchError, match=why):
+        read_source("folder", path, Reading())
+
+
+def test_empty_and_foreign_folders(tmp_path):
+    for kind, what in (("bp4d", "AU_OCC"), ("bp4dplus", "AU_OCC"), ("disfa", "SN001_au1")):
+        with pytest.raises(AubenchError, match=what):
+            read_source(kind, tmp_path, Reading())
+        with pytest.raises(AubenchError, match="no folder"):
+            read_source(kind, tmp_path / "none", Reading())
+
+
+def test_mtcnn_and_landmarks_put_the_eyes_in_one_place(home, tmp_path):
+    """Heads of wide framing become aligned faces; no face in a blank picture."""
+    pytest.importorskip("facenet_pytorch")
+    from aubench.alignment import TEMPLATE
+    from aubench.facs import labels_of
+    from aubench.synfacs.points import face_points
+    from aubench.synfacs.render import render
+
+    values = labels_of((12,)) * np.float32(3)
+    head = render("S320", values, 0, size=192, framing="head")
+    points = face_points("S320", values, 0, size=192, framing="head")
+    images = [render("S320", values * 0, 0, size=192, framing="head"), head, head * 0 + 128]
+    rows = [trees.Shot("F001", "T1", i + 1, labels_of((12,) if i else ()), image)
+            for i, image in enumerate(images)]  # fmt: skip
+    root = trees.write_bp4d(tmp_path / "a", rows)
+    found = bring("bp4d", root, "found", align="mtcnn", size=96)
+    assert found.counts["faces"] == 1 and ("no face", "found/F001/T1/3") in faults("found")
+    marks = tmp_path / "marks"
+    cells = ",".join(f"{v:.2f}" for v in points.ravel())
+    trees.write(marks / "F001_T1.csv", f"frame,x\n1,{cells}\n2,{cells}\n")
+    given = bring("bp4d", root, "given", align="landmarks", size=96, landmarks=marks)
+    assert given.counts["faces"] == 1 and given.counts["no landmarks"] == 1
+    one = image_source("found").load("found/F001/T1/2", 96)
+    two = image_source("given").load("given/F001/T1/2", 96)
+    middle = (TEMPLATE.mean(0) * 96).astype(int)
+    inner = np.s_[middle[1] - 20 : middle[1] + 20, middle[0] - 20 : middle[0] + 20]
+    assert psnr(one[inner], two[inner]) > 15
+
+
+def test_what_may_leave_the_machine(home):
+    assert not restricted("synfacs")
+    for name in ("bp4d", "bp4dplus", "disfa", "bp4d-autext", "never-heard-of"):
+        assert is_restricted(name) and restricted(name)
+
+
+def test_names_that_cannot_be(tmp_path):
+    for name in ("synfacs", "", "../x", "Big", "a b"):
+        with pytest.raises(AubenchError, match="cannot name a data set"):
+            asked_for("folder", name, Reading(), Cropping(), 0, None)
+
+
+def test_parts_are_those_of_the_field():
+    assert [len(part.split()) for part in BP4D] == [14, 14, 13]
+    assert sum(len(part.split()) for part in DISFA) == 27
+    everyone = {name for part in BP4D for name in part.split()}
+    assert everyone == {f"F{i:03d}" for i in range(1, 24)} | {f"M{i:03d}" for i in range(1, 19)}
+    assert [part_of("bp4d", name) for name in ("F001", "F003", "F004")] == [3, 2, 1]
+    plus = [part_of("bp4dplus", f"{s}{i:03d}") for s, n in (("F", 82), ("M", 58))
+            for i in range(1, n + 1)]  # fmt: skip
+    assert [plus.count(fold) for fold in (1, 2, 3, 4)] == [35] * 4
+
+
+def test_record_is_json_without_paths(shots, home, tmp_path):
+    root = trees.write_bp4d(tmp_path / "a", [s for s in shots if s.subject == "F001"])
+    bring("bp4d", root)
+    text = (folder_of("bp4d") / "import.json").read_text()
+    assert str(tmp_path) not in text and json.loads(text)["kind"] == "bp4d"
+    (folder_of("bp4d") / "import.json").write_text("{}")
+    with pytest.raises(AubenchError, match="no record of an import"):
+        read_record("bp4d")
