@@ -1,0 +1,23 @@
+"""``aubench submit``: a run as a bundle that others can verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.option("--out", type=click.Path(path_type=Path), help="[bundles/PROTOCOL-MODEL]")
+@click.option("--limited", is_flag=True, help="Allow a run with --limit, to try it out.")
+def submit(run: Path, out: Path | None, limited: bool) -> None:
+    """Write a bundle of the run folder RUN: record, ledger, features, thumbnails, checksums."""
+    from aubench.report.bundle import write_bundle
+    from aubench.report.runs import open_run
+
+    opened = open_run(run)
+    place = out or Path("bundles") / f"{opened.protocol.name}-{opened.name}"
+    write_bundle(opened, place, limited=limited)
+    size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+    click.echo(f"wrote {place}, {size / 2**20:.1f} MiB; check it with `aubench verify {place}`")
