@@ -96,6 +96,13 @@ def test_random_and_flat_series_go_down_equally_often():
     assert curves.violations(draw.standard_normal((4000, 6))).mean() == pytest.approx(0.5, abs=0.01)
 
 
+def test_a_switch_with_noise_is_what_the_page_says():
+    series = np.random.default_rng(5).random((4000, 6))
+    series[:, 0] = -1
+    assert curves.rank_correlation(series, LEVELS).mean() == pytest.approx(3 / 7, abs=0.02)
+    assert curves.violations(series).mean() == pytest.approx(0.4, abs=0.01)
+
+
 @given(arrays.arrays(float, 4, elements=st.floats(-5, 5)),
        arrays.arrays(float, 4, elements=st.floats(-5, 5)), st.floats(-2, 2))  # fmt: skip
 def test_interaction_is_what_is_no_sum(rows, columns, strength):
