@@ -105,6 +105,18 @@ def serve(study_folder: Path, host: str, port: int, database: str | None) -> Non
 
 @study.command()
 @click.argument("study_folder", metavar="STUDY", type=click.Path(path_type=Path))
+@click.option("--url", default="http://127.0.0.1:8000", show_default=True,
+              help="Where raters reach the server.")  # fmt: skip
+def links(study_folder: Path, url: str) -> None:
+    """Print a link for each rater, to be sent to one person each."""
+    from aubench.study.bots import read_links
+
+    for path in read_links(study_folder):
+        click.echo(url.rstrip("/") + path)
+
+
+@study.command()
+@click.argument("study_folder", metavar="STUDY", type=click.Path(path_type=Path))
 @click.option("--database", help="SQLAlchemy URL [a SQLite file in the folder].")
 def close(study_folder: Path, database: str | None) -> None:
     """Take no more answers, for good; only then may the key be opened."""

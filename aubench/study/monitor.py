@@ -21,7 +21,12 @@ def progress(design: Design, store: Store) -> dict[str, Any]:
     now = store.clock()
     answers, raters, places = store.rows(ANSWERS), store.rows(RATERS), store.rows(PLACES)
     held = {row["rater"] for row in places if not row["done"] and row["until"] >= now}
-    rows = [_rater(row, answers, held) for row in raters if row["consent_at"] or row["seen_at"]]
+    by_rater: dict[int, list[float]] = {}
+    for answer in answers:
+        seconds = answer["answered_at"] - answer["shown_at"]
+        by_rater.setdefault(answer["rater"], []).append(seconds)
+    begun = [row for row in raters if row["consent_at"] or row["seen_at"]]
+    rows = [_rater(row, by_rater.get(row["id"], []), held) for row in begun]
     statuses = [row["status"] for row in rows]
     return {
         "closed": store.closed(),
@@ -41,11 +46,7 @@ def progress(design: Design, store: Store) -> dict[str, Any]:
     }
 
 
-def _rater(
-    row: dict[str, Any], answers: list[dict[str, Any]], held: set[int | None]
-) -> dict[str, Any]:
-    mine = [answer for answer in answers if answer["rater"] == row["id"]]
-    seconds = [answer["answered_at"] - answer["shown_at"] for answer in mine]
+def _rater(row: dict[str, Any], seconds: list[float], held: set[int | None]) -> dict[str, Any]:
     if row["withdrawn_at"]:
         status = "withdrawn"
     elif row["finished_at"]:
@@ -58,7 +59,7 @@ def _rater(
         "rater": row["id"],
         "place": row["place"],
         "status": status,
-        "answered": len(mine),
+        "answered": len(seconds),
         "seen_at": row["seen_at"],
         "median_seconds": round(median(seconds), 1) if seconds else None,
         "remark": row["remark"],

@@ -310,12 +310,15 @@ class Store:
         Raises:
             Conflict: the trial has another answer, the study is closed, or the rater withdrew.
         """
-        try:
-            with self._transaction() as connection:
-                self._insert_answer(connection, rater, answer)
-                return self._finish(connection, rater, total)
-        except IntegrityError as error:  # another tab was first by a hair
-            raise Conflict(answer.trial) from error
+        for again in (False, True):
+            try:
+                with self._transaction() as connection:
+                    self._insert_answer(connection, rater, answer)
+                    return self._finish(connection, rater, total)
+            except IntegrityError as error:  # another tab was first by a hair: look again
+                if again:
+                    raise Conflict(answer.trial) from error
+        raise AssertionError
 
     def _insert_answer(self, connection: sql.Connection, rater: int, answer: Answer) -> None:
         row = self._rater(connection, RATERS.c.id == rater)

@@ -68,7 +68,8 @@ class Made:
 
 @pytest.fixture(scope="session")
 def _original(runs, tmp_path_factory):
-    made = create(_order([runs]), tmp_path_factory.mktemp("studies") / "original")
+    small = _order([runs], per_combination=1, gold=1, duplicates=1)
+    made = create(small, tmp_path_factory.mktemp("studies") / "original")
     return made
 
 

@@ -146,7 +146,7 @@ def test_a_whole_session_by_mouse(study, page_of):
     after(page, page.locator("#submit").click)
     done = []
     for number in range(len(study.design.trials)):
-        assert count(page) == f"Set {number + 1} of 16"
+        assert count(page) == f"Set {number + 1} of 8"
         assert ranking(page) == "---"
         wanted = ["BCA", "ACB", "CBA"][number % 3]
         for place, letter in enumerate(wanted):
@@ -163,7 +163,7 @@ def test_a_whole_session_by_mouse(study, page_of):
         letters = ["ABC"[shown.index(group[0])] for group in json.loads(row["ranking"])]
         assert "".join(letters) == done[row["position"]]
         assert row["active_ms"] > 0
-    assert len(rows(study)) == 16
+    assert len(rows(study)) == 8
     assert rows(study, RATERS)[0]["remark"] == "<b>fine</b>"
 
 
@@ -219,7 +219,7 @@ def test_a_whole_session_by_touch_on_a_small_phone(study, page_of):
         assert page.evaluate(wide) <= 360
         after(page, page.locator("#submit").tap)
     assert page.locator("#done").is_visible()
-    assert len(rows(study)) == 16
+    assert len(rows(study)) == 8
 
 
 def test_a_whole_session_by_keys_alone(study, page_of):
@@ -264,7 +264,7 @@ def test_a_whole_session_by_keys_alone(study, page_of):
         after(page, lambda: press("s"))
     assert page.locator("#done").is_visible()
     assert page.evaluate("document.activeElement.id") == "done-title"
-    assert len(rows(study)) == 16
+    assert len(rows(study)) == 8
 
 
 def test_a_reload_in_mid_trial_keeps_the_draft(study, page_of):
@@ -277,12 +277,12 @@ def test_a_reload_in_mid_trial_keeps_the_draft(study, page_of):
     page.locator(".card").nth(1).click()
     page.reload()
     page.wait_for_selector(".card")
-    assert count(page) == "Set 1 of 16" and ranking(page) == "CB-"
+    assert count(page) == "Set 1 of 8" and ranking(page) == "CB-"
     page.locator(".card").nth(0).click()
     after(page, page.locator("#submit").click)
     page.reload()
     page.wait_for_selector(".card")
-    assert count(page) == "Set 2 of 16" and ranking(page) == "---"
+    assert count(page) == "Set 2 of 8" and ranking(page) == "---"
     assert len(rows(study)) == 1
 
 
@@ -294,13 +294,13 @@ def test_two_tabs_of_one_rater(study, page_of):
     after(first, first.locator("#submit").click)
     second = page_of(context=first.context)
     second.wait_for_selector(".card")
-    assert count(second) == count(first) == "Set 1 of 16"
+    assert count(second) == count(first) == "Set 1 of 8"
     for page, turn in ((first, (0, 1, 2)), (second, (2, 1, 0))):
         for index in turn:
             page.locator(".card").nth(index).click()
     after(first, first.locator("#submit").click)
     after(second, second.locator("#submit").click)  # refused, and shown where the study is
-    assert count(second) == count(first) == "Set 2 of 16"
+    assert count(second) == count(first) == "Set 2 of 8"
     assert "answer already" in second.locator("#alert").inner_text()
     stored = rows(study)
     assert len(stored) == 1
@@ -319,7 +319,7 @@ def test_without_a_connection_the_order_is_kept(study, page_of, url):
     assert ranking(page) == "ABC"
     page.unroute("**/rank")
     after(page, page.locator("#submit").click)
-    assert count(page) == "Set 1 of 16"
+    assert count(page) == "Set 1 of 8"
 
 
 def faults(page):

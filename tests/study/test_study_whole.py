@@ -146,7 +146,7 @@ def test_a_damaged_answer_is_found(study):
     with opened.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE answers SET ranking = '[[\"x\"]]' WHERE position = 1")
     opened.close()
-    with pytest.raises(AubenchError, match="answer of rater 1 to t0.. is damaged"):
+    with pytest.raises(AubenchError, match=r"answer of rater 1 to t0.. is damaged"):
         score(study.path)
 
 
