@@ -100,7 +100,8 @@ def _print_import(name: str) -> None:
     import csv
     from collections import Counter
 
-    from aubench.datasets.imported import FAULTS, folder_of
+    from aubench.datasets.imported import FAULTS, folder_of, read_record
+    from aubench.facs import AUS
 
     path = folder_of(name) / FAULTS
     with path.open(newline="", encoding="utf-8") as stream:
@@ -109,7 +110,12 @@ def _print_import(name: str) -> None:
         click.echo(f"  {kind}: {count}", err=True)
     if kinds:
         click.echo(f"faults are listed in {path}", err=True)
-    click.echo(f"imported '{name}'; next: aubench protocol freeze test2k --data {name}")
+    lacking = [au for au in AUS if au not in read_record(name).coded]
+    if lacking:
+        click.echo(f"imported '{name}'; it does not code AU{', AU'.join(map(str, lacking))}, "
+                   "so no protocol can be frozen from it")  # fmt: skip
+    else:
+        click.echo(f"imported '{name}'; next: aubench protocol freeze test2k --data {name}")
 
 
 @click.command("list")

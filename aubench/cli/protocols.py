@@ -90,7 +90,7 @@ def export_prompts(
 
 
 def _export(name: str, data: str, out: Path, limit: int | None, size: int | None) -> None:
-    from aubench.datasets import image_source
+    from aubench.datasets import image_source, restricted
     from aubench.engine.prompts import write_prompts
     from aubench.protocol import load_protocol
 
@@ -98,3 +98,6 @@ def _export(name: str, data: str, out: Path, limit: int | None, size: int | None
     samples = found.samples() if limit is None else found.samples().limit(limit)
     count = write_prompts(samples, image_source(data), out, size or found.size)
     click.echo(f"wrote {len(samples)} requests and {count} reference faces to {out}")
+    if restricted(data):
+        click.echo(f"images of {data} are restricted: keep them where its agreement allows",
+                   err=True)  # fmt: skip

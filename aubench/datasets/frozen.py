@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aubench.datasets.imported import complete, read_index
 from aubench.datasets.samples import INTENSITIES, LABELS, SampleSet, combinations_of, seed_of
 from aubench.describe import describe
 from aubench.errors import AubenchError
@@ -51,6 +53,30 @@ def frozen_rows(rows: pd.DataFrame, strata: list[str]) -> pd.DataFrame:
         "strata": strata,
         "source": rows["source"].to_list(),
     })  # fmt: skip
+
+
+def imported_samples(name: str, seed: int, subjects: Iterable[str] | None = None) -> SampleSet:
+    """Return samples of an imported data set of which all AUs are known, described.
+
+    Args:
+        name: of the data set.
+        seed: from which, with the ids, texts and seeds follow.
+        subjects: whose; everyone's if None.
+    """
+    frame = read_index(name)
+    rows = complete(frame) & frame["sample"].to_numpy()
+    if subjects is not None:
+        rows &= frame["subject"].isin(list(subjects)).to_numpy()
+    frame = frame[rows].reset_index(drop=True)
+    ids = [sample_id(key) for key in frame["key"]]
+    seeds = [seed_of(name, seed) for name in ids]
+    names = combinations_of(frame[list(LABELS)].to_numpy(np.uint8))
+    frame = frame[["subject", "reference", *LABELS, *INTENSITIES]].assign(
+        sample_id=ids, target=frame["key"], combination=names, seed=seeds, strata="all"
+    )
+    frame[list(LABELS)] = frame[list(LABELS)].astype(np.uint8)
+    frame["text"] = [describe(parse_aus(n), seed=s).text for n, s in zip(names, seeds, strict=True)]
+    return SampleSet(frame, name)
 
 
 def read_frozen(path: Path, dataset: str, seed: int) -> SampleSet:

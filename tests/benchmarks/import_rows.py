@@ -53,10 +53,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         environ["AUBENCH_HOME"] = home
         from aubench.datasets import imports
-        from aubench.datasets.autext import attach_text, read_texts
+        from aubench.datasets.autext import attach_text
         from aubench.datasets.crop_jobs import FOUND, Cropped, Cropping
-        from aubench.datasets.imported import folder_of, read_index
-        from aubench.datasets.samples import INTENSITIES, LABELS, SampleSet, combinations_of
+        from aubench.datasets.frozen import imported_samples
+        from aubench.datasets.imported import folder_of
         from aubench.datasets.sequences import Found
         from aubench.protocol_freeze import freeze_own
 
@@ -85,15 +85,7 @@ def main() -> None:
             frozen = freeze_own(name, "bp4d", samples=200 if name == "unseen" else None)
             stage(f"freeze {name}", samples=sum(frozen.strata.values()))
         stage("text", texts=attach_text("bp4d", 2020)["texts"])
-        frame = read_index("bp4d")
-        whole = frame[frame["sample"] & (frame[list(LABELS)] >= 0).all(axis=1)]
-        whole = whole.reset_index(drop=True).merge(read_texts("bp4d"), on="key")
-        labels = whole[list(LABELS)].to_numpy(np.uint8)
-        columns = {name: labels[:, i] for i, name in enumerate(LABELS)}
-        more = {"sample_id": whole["key"], "target": whole["key"], "strata": "all",
-                "combination": combinations_of(labels), **columns}  # fmt: skip
-        kept = ["subject", "reference", "text", "seed", *INTENSITIES]
-        samples = SampleSet(whole[kept].assign(**more), "bp4d")
+        samples = imported_samples("bp4d", 201)
         stage("sample set", rows=len(samples), sha256=samples.sha256[:12])
 
 
