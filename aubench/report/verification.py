@@ -25,17 +25,18 @@ if TYPE_CHECKING:
 
 Verdict = Literal["holds", "fails", "open"]
 TOLERANCE = {
-    "fid": (2e-3, 0.02), "fd_inf": (2e-3, 0.05), "kid": (2e-3, 2e-5), "kid_subset": (2e-3, 2e-5),
-    "is": (1e-3, 1e-3), "precision": (0.0, 5e-3), "recall": (0.0, 5e-3), "density": (0.0, 5e-3),
-    "coverage": (0.0, 5e-3), "identity": (1e-3, 1e-3), "verification": (0.0, 5e-3),
+    "fid": (1e-4, 0.01), "fd_inf": (1e-4, 0.02), "kid": (1e-4, 1e-5), "kid_subset": (1e-4, 1e-5),
+    "is": (1e-4, 1e-4), "precision": (0.0, 2e-3), "recall": (0.0, 2e-3), "density": (0.0, 2e-3),
+    "coverage": (0.0, 2e-3), "identity": (0.0, 1e-4), "verification": (0.0, 2e-3),
 }  # fmt: skip
 """Relative and absolute tolerance of metrics of features in fp16 (docs/submissions.md)."""
-EXACT = (1e-6, 1e-6)
+CLOSE = (0.0, 1e-4)
+"""Of all others, whose arrays are kept in full: another machine's text classifier, no more."""
 RECOMPUTED = (
     "fid", "kid", "is", "lpips", "aaad", "au", "prdc", "control", "pixels", "change", "identity",
 )  # fmt: skip
 """Metric groups that are functions of what a bundle holds."""
-ALIKE, SAME, NEAR = 4.0, 5e-3, 0.15
+ALIKE, SAME, NEAR = 4.0, 5e-3, 0.5
 """Grey levels between thumbnails; relative distance of features of equal and of alike pixels."""
 
 
@@ -190,7 +191,7 @@ def _left_out(names: list[str], metrics: Sequence[str]) -> Finding:
 
 def _disagreement(stated: ScoreRow, again: ScoreRow) -> str:
     """Return in words what differs beyond the tolerance, empty where nothing does."""
-    relative, absolute = TOLERANCE.get(stated.metric, EXACT)
+    relative, absolute = TOLERANCE.get(stated.metric, CLOSE)
 
     def far(a: float | None, b: float | None) -> bool:
         if a is None or b is None:
@@ -290,7 +291,7 @@ def _features_again(bundle: Bundle, made: Made) -> list[Finding]:
             for (k, _, same), value in zip(made, values, strict=True):
                 other = stored[array][k]
                 gap = float(np.abs(value - other).max() / max(1.0, float(np.abs(value).max())))
-                limit = SAME if same else NEAR * 4
+                limit = SAME if same else NEAR
                 if not gap <= limit:
                     text = f"{name} {array} of {bundle.made[k]} differ from the image's: {gap:.3g}"
                     found.append(Finding("fails", text))
