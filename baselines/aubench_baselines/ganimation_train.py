@@ -339,7 +339,7 @@ def card(loop: Loop, path: Path) -> dict[str, Any]:
     s = loop.s
     return {
         "name": f"ganimation {s.preset}",
-        "scale": f"{s.preset}: trained by aubench, not the paper's weights",
+        "scale": f"{s.preset}: trained on {Path(s.data).name} by aubench, not the paper's weights",
         "sha256": sha256_file(path),
         "parameters": sum(v.numel() for v in loop.painter.state_dict().values()),
         "aus": list(loop.faces.numbers),
