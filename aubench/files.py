@@ -22,6 +22,18 @@ def home() -> Path:
     return Path(os.environ.get("AUBENCH_HOME") or Path.home() / ".cache" / "aubench")
 
 
+def data_home() -> Path:
+    """Return where a user's own data and protocols live, which no cleaning of caches may take.
+
+    ``AUBENCH_HOME`` if it is set, else ``aubench`` in ``XDG_DATA_HOME`` or ``~/.local/share``.
+    """
+    named = os.environ.get("AUBENCH_HOME")
+    if named:
+        return Path(named)
+    shared = os.environ.get("XDG_DATA_HOME")
+    return (Path(shared) if shared else Path.home() / ".local" / "share") / "aubench"
+
+
 def shipped(name: str) -> Path:
     """Return a folder shipped beside the code, ``protocols`` or ``leaderboards``.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aubench.errors import AubenchError, suggest
-from aubench.files import home, sha256_bytes, sha256_file, shipped
+from aubench.files import data_home, sha256_bytes, sha256_file, shipped
 
 if TYPE_CHECKING:
     from aubench.datasets.samples import SampleSet
@@ -121,7 +121,7 @@ class Protocol:
 
 def user_root() -> Path:
     """Return where protocols of the user's own data lie."""
-    return home() / "protocols"
+    return data_home() / "protocols"
 
 
 def _root(dataset: str, folder: Path | None = None) -> Path:

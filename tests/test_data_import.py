@@ -12,10 +12,15 @@ import zipfile
 import numpy as np
 import pytest
 import trees
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 import aubench.datasets.imports as imports
+from aubench.cli.main import cli
 from aubench.datasets import image_source, restricted
+from aubench.datasets.codings import read_occurrence
 from aubench.datasets.crop_jobs import Cropping
 from aubench.datasets.imported import FAULTS, folder_of, is_restricted, read_index, read_record
 from aubench.datasets.imports import counts_of, import_found
@@ -449,3 +454,70 @@ def test_record_is_json_without_paths(shots, home, tmp_path):
     (folder_of("bp4d") / "import.json").write_text("{}")
     with pytest.raises(AubenchError, match="no record of an import"):
         read_record("bp4d")
+
+
+def test_everything_in_archives(shots, home, tmp_path):
+    rows = [s for s in shots if s.subject == "F001"]
+    plain = bring("bp4d", trees.write_bp4d(tmp_path / "a", rows))
+    with zipfile.ZipFile(tmp_path / "AUCoding.zip", "w") as stream:
+        for path in sorted((tmp_path / "a" / "AUCoding").rglob("*.csv")):
+            stream.write(path, path.relative_to(tmp_path / "a"))
+    with zipfile.ZipFile(tmp_path / "frames.zip", "w") as stream:
+        for path in sorted((tmp_path / "a" / "F001").rglob("*.jpg")):
+            stream.write(path, path.relative_to(tmp_path / "a"))
+    for name in ("AUCoding.zip", "frames.zip"):
+        (tmp_path / "z").mkdir(exist_ok=True)
+        (tmp_path / name).rename(tmp_path / "z" / name)
+    packed = bring("bp4d", tmp_path / "z")
+    assert (packed.content, packed.fingerprint) == (plain.content, plain.fingerprint)
+
+
+def test_commands(shots, home, tmp_path):
+    root = trees.write_bp4d(tmp_path / "a", [s for s in shots if s.subject == "F001"])
+
+    def call(*words):
+        done = CliRunner().invoke(cli, [str(word) for word in words])
+        if isinstance(done.exception, AubenchError):
+            return f"error: {done.exception}"
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    words = ("data", "import", "bp4d", root, "--align", "none", "--size", "64", "--workers", "1")
+    out = call(*words, "--dry-run")
+    assert "coded frames                        20     146,847" in out and not home.exists()
+    out = call(*words)
+    assert "faces                               16" in out and "neutral references" in out
+    out = call("data", "list")
+    assert "bp4d" in out and "16 faces  restricted" in out
+    assert "16 faces, 16 texts" in call("data", "text", "bp4d")
+    assert "16 faces" in call("data", "list")
+    assert "--fresh starts again" in call(*words, "--seed", "1")
+    assert "neutral" in call(*words, "--seed", "1", "--fresh")
+    for wrong, why in (
+        (("folder", root), "a folder needs a name"),
+        (("bp4d", root, "--free"), "is under an agreement"),
+        (("bp4d", root, "--align", "landmarks"), "belong together"),
+        (("bp4d", root, "--align", "none", "--landmarks", root), "belong together"),
+        (("bp4d", root, "--columns", "a,b"), "are no AU numbers"),
+        (("bp4d", tmp_path / "none"), "no folder"),
+    ):
+        assert why in call("data", "import", *wrong)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_codes_survive_any_spelling(data):
+    """Order of lines, line ends, separator and header are no part of the codes."""
+    count = data.draw(st.integers(1, 6))
+    codes = data.draw(st.lists(st.lists(st.sampled_from([0, 1, 9]), min_size=12, max_size=12),
+                               min_size=count, max_size=count))  # fmt: skip
+    rows = [[i + 1, *row] for i, row in enumerate(codes)]
+    mark = data.draw(st.sampled_from([",", ";", "\t", " "]))
+    end = data.draw(st.sampled_from(["\n", "\r\n"]))
+    header = [[0, *AUS]] if data.draw(st.booleans()) else []
+    lines = [mark.join(map(str, row)) for row in [*header, *data.draw(st.permutations(rows))]]
+    encoding = data.draw(st.sampled_from(["utf-8-sig", "utf-8"]))
+    found = read_occurrence(end.join(lines).encode(encoding))
+    want = np.where(np.array(codes) == 9, np.nan, codes)
+    np.testing.assert_array_equal(found.values, want)
+    assert found.frames.tolist() == list(range(1, count + 1))

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from aubench.cli.main import cli
 from aubench.datasets.autext import attach_text, join, read_statistics, read_texts
 from aubench.datasets.crop_jobs import Cropping
-from aubench.datasets.frozen import sample_id
+from aubench.datasets.frozen import imported_samples, sample_id
 from aubench.datasets.imported import folder_of, read_index, read_record
 from aubench.datasets.imports import import_found
 from aubench.datasets.readers import Reading, asked_for, read_source
@@ -230,7 +230,7 @@ def test_two_sets_become_one(home, shots, tmp_path):
     bring("bp4dplus", trees.write_bp4dplus(tmp_path / "plus", plus))
     name = join(["bp4d", "bp4dplus"], "bp4d-autext")
     told, record = attach_text(name, 2020), read_record(name)
-    assert told["images"] == 30 + 8 - 1 and told["paper"]["images"] == 302_169
+    assert told["images"] == 30 + 6 and told["paper"]["images"] == 302_169
     assert record.restricted and record.published == {"with an active AU": 302_169}
     subjects = set(read_index(name)["subject"].astype(str))
     assert {"bp4d/F001", "bp4dplus/F001"} <= subjects  # two persons
@@ -257,10 +257,11 @@ def test_two_sets_become_one(home, shots, tmp_path):
 def test_data_without_all_aus_have_no_protocol(home, monkeypatch):
     import aubench.protocol_freeze as module
 
-    monkeypatch.setattr(module, "read_record", lambda name: SimpleNamespace(coded=[1, 2, 4, 6, 12]))
-    with pytest.raises(AubenchError, match="does not code AU7, AU10"):
-        freeze_own("test2k", "bp4d")
-    monkeypatch.undo()
+    some = SimpleNamespace(coded=[1, 2, 4, 6, 12])
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "read_record", lambda name: some)
+        with pytest.raises(AubenchError, match="does not code AU7, AU10"):
+            freeze_own("test2k", "bp4d")
     with pytest.raises(AubenchError, match="did you mean 'unseen'"):
         freeze_own("unsen", "bp4d")
     with pytest.raises(AubenchError, match="no fold 4 of 'bp4d'; choose 1 to 3"):
@@ -323,3 +324,21 @@ def test_the_whole_way_by_command(home, tmp_path, monkeypatch):
     assert record["protocol"]["dataset_fingerprint"] == read_record("bp4d").fingerprint
     assert record["provenance"]["networks"]["nano-a"].startswith("nano-a@")
     assert (tmp_path / "runs/bp4d-test2k-oracle/detectors.txt").read_text() == "nano-a,nano-b\n"
+
+
+def test_a_whole_import_as_samples(home, shots):
+    samples = imported_samples("bp4d", 201, ["bp4d/F004"])
+    assert len(samples) == 7 and set(samples.subjects()) == {"bp4d/F004"}
+    freeze_own("test2k", "bp4d", samples=14)
+    frozen = load_protocol("test2k", "bp4d").samples().frame.set_index("sample_id")
+    whole = samples.frame.set_index("sample_id")
+    for column in ("text", "seed", "combination", "target", "reference"):
+        assert (frozen.loc[whole.index, column] == whole[column]).all(), column
+
+
+def test_where_own_data_lie(monkeypatch, tmp_path):
+    monkeypatch.delenv("AUBENCH_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert folder_of("x") == tmp_path / "aubench" / "data" / "x"
+    monkeypatch.delenv("XDG_DATA_HOME")
+    assert folder_of("x").parts[-5:] == (".local", "share", "aubench", "data", "x")

@@ -17,7 +17,7 @@ import click
 @click.option("--samples", type=click.IntRange(min=2), help="In place of the paper's number.")
 @click.option("--size", type=click.IntRange(32, 1024), default=256, show_default=True)
 @click.option("--unknown", type=click.Choice(["active", "absent"]), default="active",
-              show_default=True, help="What unknown AUs in train may be, for `unseen`.")  # fmt: skip
+              show_default=True, help="What AUs unknown in train may be, for unseen.")  # fmt: skip
 @click.option("--detectors", metavar="A,B", help="Freeze AAAD's constants for these, such as "
               "me-graphau=FILE,open-graphau=FILE.")  # fmt: skip
 @click.option("--extractor", help="Of the feature moments.  [default: inception-2015-12-05]")

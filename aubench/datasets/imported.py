@@ -1,8 +1,8 @@
 """A researcher's own data after import: where it lies, its index, its images.
 
-``AUBENCH_HOME/data/NAME/`` holds ``import.json`` (record), ``index.parquet`` (a row a face),
-``faults.csv``, and ``packs/`` (archives of PNG files with a ledger each). A joint set, such as
-BP4D with BP4D+, holds no packs but the names of its members.
+``data/NAME/`` in ``aubench.files.data_home()`` holds ``import.json`` (record), ``index.parquet``
+(a row a face), ``faults.csv``, and ``packs/`` (archives of PNG files with a ledger each). A joint
+set, such as BP4D with BP4D+, holds no packs but the names of its members.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aubench.datasets.crop_jobs import member
 from aubench.datasets.samples import LABELS
 from aubench.datasets.trees import CORRUPT
 from aubench.errors import AubenchError, suggest
-from aubench.files import home, write_text
+from aubench.files import data_home, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +81,7 @@ class ImportRecord:
 
 def folder_of(name: str) -> Path:
     """Return where an imported data set lies."""
-    return home() / "data" / name
+    return data_home() / "data" / name
 
 
 def check_name(name: str) -> None:
@@ -96,7 +96,7 @@ def check_name(name: str) -> None:
 
 def imported_names() -> list[str]:
     """Return the names of the imported data sets."""
-    return sorted(path.parent.name for path in (home() / "data").glob(f"*/{RECORD}"))
+    return sorted(path.parent.name for path in (data_home() / "data").glob(f"*/{RECORD}"))
 
 
 def read_record(name: str) -> ImportRecord:

@@ -37,14 +37,14 @@ class Shot:
     image: np.ndarray
 
 
-def shots(subjects, tasks, count=len(SETS), size=SIZE, first=2440, framing=None) -> list[Shot]:
-    """Return frames of every subject and task; the person is the subject's, the scene the task's."""
+def shots(subjects, tasks, count=10, first=2440, sets=SETS, size=SIZE) -> list[Shot]:
+    """Return frames of every subject and task: a person each, a scene each."""
     out = []
     for s, subject in enumerate(subjects):
         person = f"S{320 + s:03d}"
         for t, task in enumerate(tasks):
-            sets = [SETS[(i + t) % len(SETS)] for i in range(count)]
-            labels = [labels_of(parse_aus(name)) for name in sets]
+            names = [sets[(i + t) % len(sets)] for i in range(count)]
+            labels = [labels_of(parse_aus(name)) for name in names]
             keys = [format_key(person, row.astype(np.float32) * STRENGTH, t) for row in labels]
             images = SynfacsImages(1).load_many(keys, size)
             frames = [first + i for i in range(count)]
