@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "describe": ("aubench.cli.describe:describe", "Put a set of AUs into words."),
     "audit": ("aubench.cli.audit:audit", "Find out how far a metric can be trusted."),
-    "data": ("aubench.cli.data:data", "Build or look at the synthetic faces."),
+    "data": ("aubench.cli.data:data", "Import your own data; build or look at synthetic faces."),
     "weights": ("aubench.cli.weights:weights", "List, fetch, verify or add external weights."),
     "text-au": ("aubench.cli.text_au:text_au", "Print the AUs that a text speaks of."),
     "train": ("aubench.cli.train:train", "Train a generator."),
