@@ -172,7 +172,8 @@ class Diffusion(Loop):
 
     def _latents(self, rows: Rows, draw: torch.Generator) -> Tensor:
         if self.s.kept and self.kept is None:
-            self.kept = encode_all(self.vae, self.data)
+            with torch.autocast("cpu", enabled=False):  # it has no half precision
+                self.kept = encode_all(self.vae, self.data)
         if self.kept is not None:
             return self.kept.draw(rows, draw).to(self.device)
         with torch.no_grad():
