@@ -71,14 +71,15 @@ def _mean_scores(gap: float, question: Question, noise: Floats) -> float:
 def gap_of(question: Question, seed: int = 0) -> float:
     """Return the gap in log worth of two models that makes their AUCHS differ as asked.
 
-    The other models lie half way between the two. Random effects are averaged over 20,000 pairs of draws.
+    The other models lie half way between the two. Random effects are averaged over 10,000
+    pairs of draws.
 
     Raises:
         AubenchError: no gap makes so large a difference.
     """
     generator = np.random.default_rng(seed)
     spread = np.hypot(question.rater_spread, question.item_spread)
-    draws = 20_000 if spread else 1
+    draws = 10_000 if spread else 1
     noise = spread * generator.standard_normal((draws, question.models))
     if not 0 < question.difference < _mean_scores(40.0, question, noise):
         raise AubenchError(
@@ -123,7 +124,8 @@ def power(
             if r < 2 or i < 2:
                 raise AubenchError(f"{r} raters, {i} items", "two of each at least")
             generator = np.random.default_rng([seed, r, i])
-            hits = [_hits(question, gap, r, i, generator) for _ in range(studies)]
+            apart = critical_difference(question.models, r)
+            hits = [_hits(question, gap, r, i, apart, generator) for _ in range(studies)]
             paired, nemenyi = np.mean(hits, axis=0)
             error = float(np.sqrt(paired * (1 - paired) / studies))
             found.append(Power(r, i, float(paired), float(nemenyi), error))
@@ -131,7 +133,12 @@ def power(
 
 
 def _hits(
-    question: Question, gap: float, raters: int, items: int, generator: np.random.Generator
+    question: Question,
+    gap: float,
+    raters: int,
+    items: int,
+    apart: float,
+    generator: np.random.Generator,
 ) -> tuple[bool, bool]:
     scores = simulate_scores(question, gap, raters, items, generator)
     difference = scores[..., :1] - scores[..., 1:2]
@@ -140,5 +147,4 @@ def _hits(
     mean = float(difference.mean())
     paired = mean > float(stats.t.ppf(0.975, df[0]) * error[0])
     ranks = stats.rankdata(-scores.mean(axis=1), axis=1).mean(axis=0)
-    apart = ranks[1] - ranks[0] > critical_difference(question.models, raters)
-    return bool(paired), bool(apart)
+    return bool(paired), bool(ranks[1] - ranks[0] > apart)
