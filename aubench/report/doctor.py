@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -110,9 +111,18 @@ def _cache() -> tuple[State, str]:
         return "bad", f"{place} ({where}) cannot be written"
     parts = []
     for folder in sorted(path for path in place.iterdir() if path.is_dir()):
-        size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-        parts.append(f"{folder.name} {size / 2**20:,.0f} MiB")
+        parts.append(f"{folder.name} {_size(folder) / 2**20:,.0f} MiB")
     return "ok", f"{place} ({where}): {', '.join(parts) or 'empty'}"
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes below a folder; files that another process takes away count not."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += (Path(place) / name).stat().st_size
+    return total
 
 
 def _disk() -> tuple[State, str]:
