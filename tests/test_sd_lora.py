@@ -246,6 +246,9 @@ def test_adapter_files_have_the_standard_layout_and_round_trip(base, tmp_path):
     assert (expected - predicted(open_base(base))).abs().max() > 1e-3
     torch.testing.assert_close(predicted(ours), expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(predicted(theirs), expected, rtol=1e-4, atol=1e-5)
+    short = load_base(str(base), dtype=torch.bfloat16)
+    read_adapter(short, path)
+    assert next(v for k, v in adapter_state(short).items()).dtype == torch.bfloat16
 
 
 def test_kohya_files_are_read(base, tmp_path):

@@ -129,7 +129,7 @@ def _check_taken(pipe: Any, state: dict[str, Tensor], path: Path) -> None:
             f"{'tensor ' + lost[0] + ' has no place' if lost else 'no ' + invented[0]}"
         )
     for key, value in wanted.items():
-        if not torch.equal(value.float().cpu(), taken[key].float().cpu()):
+        if not torch.equal(value.cpu().to(taken[key].dtype), taken[key].cpu()):
             raise AubenchError(f"tensor {key} of {path} was not taken over")
 
 
