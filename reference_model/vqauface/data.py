@@ -26,6 +26,8 @@ from aubench.facs import AUS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from aubench.detectors.faces import Faces as Listed
+
 Images = npt.NDArray[np.uint8]
 LABELS = tuple(f"AU{au}" for au in AUS)
 WORDINGS = 6
@@ -80,6 +82,23 @@ class FilePictures:
         return np.stack([read_image(self.folder / self.names[int(i)], self.size) for i in rows])
 
 
+@dataclass(frozen=True)
+class ListedPictures:
+    """Images of lists that ``aubench.detectors`` has read, brought to one size."""
+
+    faces: Listed
+    rows: npt.NDArray[np.int64]
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> Images:
+        """Return uint8 [B, S, S, 3]; raises as ``FilePictures.take``."""
+        wanted = self.rows[np.asarray(rows)]
+        return np.stack([fitted(self.faces.image(int(i)), self.size, f"image {i}") for i in wanted])
+
+
 def read_image(path: Path, size: int) -> Images:
     """Return uint8 [size, size, 3] of a square image file at least as large.
 
@@ -90,17 +109,29 @@ def read_image(path: Path, size: int) -> Images:
 
     try:
         with Image.open(path) as opened:
-            picture = opened.convert("RGB")
+            image = np.asarray(opened.convert("RGB"), np.uint8)
     except (OSError, ValueError, SyntaxError) as error:
         raise AubenchError(f"cannot read the image {path}", "remove or replace it") from error
-    if picture.width != picture.height or picture.width < size:
+    return fitted(image, size, str(path))
+
+
+def fitted(image: Images, size: int, name: str) -> Images:
+    """Return uint8 [size, size, 3] of a square image at least as large.
+
+    Raises:
+        AubenchError: it is not square, or smaller.
+    """
+    from PIL import Image
+
+    height, width = image.shape[:2]
+    if width != height or width < size:
         raise AubenchError(
-            f"{path} has {picture.width} x {picture.height} pixels, the model takes squares of at "
-            f"least {size}",
+            f"{name} has {width} x {height} pixels, the model takes squares of at least {size}",
             "`aubench data align FOLDER --out FACES` makes them",
         )
-    if picture.width != size:
-        picture = picture.resize((size, size), Image.Resampling.LANCZOS)
+    if width == size:
+        return image
+    picture = Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS)
     return np.asarray(picture, np.uint8)
 
 
@@ -229,13 +260,21 @@ def _labels(frame: pd.DataFrame, path: Path) -> npt.NDArray[np.float32]:
 
 
 def _lists(folder: Path, size: int, limit: int | None, fold: int, seed: int) -> Faces:
-    from aubench.detectors.lists import _list, _prefix, read_fold, read_paths
+    from aubench.detectors.lists import read_fold
+    from aubench.facs import combination_name
 
-    faces = read_fold(folder, fold).train
-    names, subjects = read_paths(_list(folder, _prefix(folder, fold), "train_img_path", fold))
+    read = read_fold(folder, fold)
+    faces = read.train.subset(np.arange(min(limit or len(read.train), len(read.train))))
     labels = np.where(faces.labels < 0, np.nan, faces.labels).astype(np.float32)
-    names, subjects, labels = names[:limit], subjects[:limit], labels[:limit]
-    return _of_files(folder / "img", names, subjects, labels, size, seed, None, None)
+    chosen = reference_rows([str(name) for name in faces.subjects], labels, seed)
+    references, rows = np.unique(chosen, return_inverse=True)
+    texts = wordings([combination_name(row) for row in np.nan_to_num(labels).astype(np.uint8)])
+    return Faces(
+        ListedPictures(faces, np.arange(len(faces)), size),
+        ListedPictures(faces, references, size),
+        rows.astype(np.int64).reshape(-1), texts, labels,
+        f"{read.fingerprint[:16]}/{len(faces)}/{size}/{seed}", folder.name,
+    )  # fmt: skip
 
 
 def reference_rows(
