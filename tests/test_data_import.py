@@ -405,22 +405,25 @@ def test_mtcnn_and_landmarks_put_the_eyes_in_one_place(home, tmp_path):
     values = labels_of((12,)) * np.float32(3)
     head = render("S320", values, 0, size=192, framing="head")
     points = face_points("S320", values, 0, size=192, framing="head")
-    images = [render("S320", values * 0, 0, size=192, framing="head"), head, head * 0 + 128]
+    large = np.asarray(Image.fromarray(head).resize((768, 768), Image.Resampling.BICUBIC))
+    images = [render("S320", values * 0, 0, size=192, framing="head"), head, head * 0 + 128, large]
     rows = [trees.Shot("F001", "T1", i + 1, labels_of((12,) if i else ()), image)
             for i, image in enumerate(images)]  # fmt: skip
     root = trees.write_bp4d(tmp_path / "a", rows)
     found = bring("bp4d", root, "found", align="mtcnn", size=96)
-    assert found.counts["faces"] == 1 and ("no face", "found/F001/T1/3") in faults("found")
+    assert found.counts["faces"] == 2 and ("no face", "found/F001/T1/3") in faults("found")
     marks = tmp_path / "marks"
     cells = ",".join(f"{v:.2f}" for v in points.ravel())
     trees.write(marks / "F001_T1.csv", f"frame,x\n1,{cells}\n2,{cells}\n")
     given = bring("bp4d", root, "given", align="landmarks", size=96, landmarks=marks)
-    assert given.counts["faces"] == 1 and given.counts["no landmarks"] == 1
+    assert given.counts["faces"] == 1 and given.counts["no landmarks"] == 2
     one = image_source("found").load("found/F001/T1/2", 96)
     two = image_source("given").load("given/F001/T1/2", 96)
     middle = (TEMPLATE.mean(0) * 96).astype(int)
     inner = np.s_[middle[1] - 20 : middle[1] + 20, middle[0] - 20 : middle[0] + 20]
     assert psnr(one[inner], two[inner]) > 15
+    wide = image_source("found").load("found/F001/T1/4", 96)  # searched small, cut large
+    assert psnr(one[inner], wide[inner]) > 15
 
 
 def test_what_may_leave_the_machine(home):
