@@ -515,6 +515,7 @@ def test_weights_of_another_size_keep_the_full_reference_where_attention_is_one(
             assert x.shape[2:] == (64, 64)
             return torch.zeros_like(x), torch.ones(len(x), 1, 64, 64)
 
+    assert load(None, side="32").side == 32 and load(None).side == 64  # the card's
     model.painter = Keeps()
     np.testing.assert_array_equal(model.generate([asked])[0], asked.reference)
 
@@ -542,6 +543,8 @@ def test_foreign_and_damaged_weights_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(AubenchError, match="holds no net_epoch"):
         load(tmp_path / "empty")
+    with pytest.raises(AubenchError, match="side=3x is no multiple of 4"):
+        load(None, side="3x")
     with pytest.raises(AubenchError, match="no option 'sharp'"):
         load(None, sharp="1")
 

@@ -140,16 +140,21 @@ class GANimation(Generator):
             weights: where from.
             device: torch device.
             dtype: ``float32``.
-            options: ``saturate``, true to push attention towards 0 and 1.
+            options: ``saturate``, true to push attention towards 0 and 1; ``side``, of the images
+                that weights without a card were trained on.
 
         Raises:
             AubenchError: weights that are missing, damaged or of another model; other options.
         """
         from aubench_baselines.ganimation_networks import painter_of, read_state
 
-        saturated = _flag(options.pop("saturate", False))
+        saturated, stated = _flag(options.pop("saturate", False)), str(options.pop("side", 0))
         if options:
-            raise AubenchError(f"ganimation has no option '{next(iter(options))}'", "saturate")
+            raise AubenchError(
+                f"ganimation has no option '{next(iter(options))}'", "saturate or side"
+            )
+        if not stated.isdecimal() or int(stated) % 4:
+            raise AubenchError(f"option side={stated} is no multiple of 4", "for example side=64")
         path = weights.path or SHIPPED
         if path.is_dir():
             path = newest(path)
@@ -159,7 +164,7 @@ class GANimation(Generator):
         card = read_card(path, digest)
         painter = painter_of(read_state(path), str(path))
         columns = columns_of(painter.aus, card, str(path))
-        level, side = float(card.get("label level", 1.0)), int(card.get("size", 0))
+        level, side = float(card.get("label level", 1.0)), int(stated) or int(card.get("size", 0))
         model = cls(painter, columns, level=level, side=side, saturated=saturated, digest=digest,
                     device=device)  # fmt: skip
         if weights.path is not None:
