@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNSEALED = "unsealed.log"
+COLUMNS = (
+    "rater", "trial", "kind", "item", "combination", "model", "image", "rank", "auchs",
+    "shown_place", "position", "seconds", "active_seconds", "answered_at",
+)  # fmt: skip
 Floats = npt.NDArray[np.float64]
 
 
@@ -117,33 +121,33 @@ def long_frame(store: Store, design: Design, key: Key) -> pd.DataFrame:
 
     rows: list[dict[str, Any]] = []
     for answer in store.rows(ANSWERS):
-        trial, kept = design.by_id.get(answer["trial"]), key.trials.get(answer["trial"])
-        groups, shown = json.loads(answer["ranking"]), json.loads(answer["shown"])
-        ranks = _ranks(groups)
-        if trial is None or kept is None or sorted(ranks) != sorted(trial.images):
-            raise AubenchError(f"answer of rater {answer['rater']} to {answer['trial']} is damaged")
-        active = answer["active_ms"]
-        rows += [
-            {
-                "rater": str(answer["rater"]), "trial": trial.id, "kind": kept.kind,
-                "item": kept.sample, "combination": trial.combination,
-                "model": key.images[name].source, "image": name, "rank": rank,
-                "auchs": design.k + 1 - rank, "shown_place": shown.index(name) + 1,
-                "position": answer["position"],
-                "seconds": answer["answered_at"] - answer["shown_at"],
-                "active_seconds": None if active is None else active / 1000,
-                "answered_at": answer["answered_at"],
-            }
-            for name, rank in ranks.items()
-        ]  # fmt: skip
-    columns = [
-        "rater", "trial", "kind", "item", "combination", "model", "image", "rank", "auchs",
-        "shown_place", "position", "seconds", "active_seconds", "answered_at",
-    ]  # fmt: skip
-    frame = pd.DataFrame(rows, columns=columns)
+        rows += _image_rows(answer, design, key)
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
     return frame.sort_values(
         ["rater", "position", "shown_place"], key=_natural, kind="stable"
     ).reset_index(drop=True)
+
+
+def _image_rows(answer: dict[str, Any], design: Design, key: Key) -> list[dict[str, Any]]:
+    trial, kept = design.by_id.get(answer["trial"]), key.trials.get(answer["trial"])
+    groups, shown = json.loads(answer["ranking"]), json.loads(answer["shown"])
+    ranks = _ranks(groups)
+    if trial is None or kept is None or sorted(ranks) != sorted(trial.images):
+        raise AubenchError(f"answer of rater {answer['rater']} to {answer['trial']} is damaged")
+    active = answer["active_ms"]
+    return [
+        {
+            "rater": str(answer["rater"]), "trial": trial.id, "kind": kept.kind,
+            "item": kept.sample, "combination": trial.combination,
+            "model": key.images[name].source, "image": name, "rank": rank,
+            "auchs": design.k + 1 - rank, "shown_place": shown.index(name) + 1,
+            "position": answer["position"],
+            "seconds": answer["answered_at"] - answer["shown_at"],
+            "active_seconds": None if active is None else active / 1000,
+            "answered_at": answer["answered_at"],
+        }
+        for name, rank in ranks.items()
+    ]  # fmt: skip
 
 
 def _natural(column: pd.Series) -> pd.Series:

@@ -107,6 +107,24 @@ class _Images:
         return name
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """Everything that was drawn.
+
+    Attributes:
+        drafts, ids, named: of each trial; ``named`` in the order of the treatments.
+        practice: the practice trial and its images.
+    """
+
+    protocol: Protocol
+    runs: Sequence[sources.Run]
+    drafts: Sequence[trials.Draft]
+    ids: Sequence[str]
+    named: Sequence[Sequence[str]]
+    practice: tuple[trials.Draft, Sequence[str]]
+    images: _Images
+
+
 def create(order: Order, out: Path) -> Created:
     """Make a study folder.
 
@@ -115,25 +133,33 @@ def create(order: Order, out: Path) -> Created:
     """
     import numpy as np
 
-    from aubench.protocol import load_protocol
-
     if out.exists():
         raise AubenchError(f"{out} exists", "choose another --out; a study is never overwritten")
     if not 2 <= len(order.models) <= 9:
         raise AubenchError(f"{len(order.models)} models", "rank two to nine")
+    generator = np.random.default_rng(order.seed)
+    drawn = _draw(order, generator)
+    key = text_of(_key(order, drawn))
+    consent = _consent(order.consent)
+    design = _design(order, drawn, generator, sha256_bytes(key.encode()), sha256_bytes(consent))
+    return _save(order, out, design, drawn.images, key, consent)
+
+
+def _draw(order: Order, generator: np.random.Generator) -> _Drawn:
+    from aubench.protocol import load_protocol
+
     protocol = load_protocol(order.protocol, order.data)
     runs = sources.find_runs(order.models, order.roots, protocol, order.runs)
-    generator = np.random.default_rng(order.seed)
     samples = protocol.samples()
     main = trials.draw_main(samples.frame, order.per_combination, generator)
     known = trials.draw_known(samples, main, order.gold + 1, len(runs), generator)
     drafts = main + trials.repeat(main, order.duplicates, generator) + known[:-1]
-    size = order.size or min(sources.run_image(run, main[0].sample).shape[0] for run in runs)
+    size = order.size or min(min(sources.run_image(r, main[0].sample).shape[:2]) for r in runs)
     images = _Images(size, sealing.new_secret())
     named = _name_images(drafts, runs, images, order.data)
-    practice = _known_images(known[-1], images, order.data)
-    return _write(order, out, protocol, runs, drafts, named, (known[-1], practice), images,
-                  generator)  # fmt: skip
+    practice = (known[-1], _known_images(known[-1], images, order.data))
+    ids = [f"t{index:03d}" for index in generator.permutation(len(drafts))]
+    return _Drawn(protocol, runs, drafts, ids, named, practice, images)
 
 
 def _name_images(
@@ -171,13 +197,8 @@ def _trial(identity: str, draft: trials.Draft, names: Sequence[str]) -> Trial:
     )
 
 
-def _places(
-    order: Order,
-    drafts: Sequence[trials.Draft],
-    ids: Sequence[str],
-    named: Sequence[Sequence[str]],
-    generator: np.random.Generator,
-) -> list[tuple[Step, ...]]:
+def _places(order: Order, drawn: _Drawn, generator: np.random.Generator) -> list[tuple[Step, ...]]:
+    drafts, ids, named = drawn.drafts, drawn.ids, drawn.named
     rows = orders.williams(len(named[0]))
     slots = [
         orders.Slot(ids[i], draft.subject, None if draft.repeats is None else ids[draft.repeats])
@@ -208,50 +229,47 @@ def _criteria(order: Order, drafts: Sequence[trials.Draft]) -> dict[str, Criteri
     return {name: known[name] for name in asked}
 
 
-def _write(
+def _design(
     order: Order,
-    out: Path,
-    protocol: Protocol,
-    runs: Sequence[sources.Run],
-    drafts: Sequence[trials.Draft],
-    named: Sequence[Sequence[str]],
-    practice: tuple[trials.Draft, list[str]],
-    images: _Images,
+    drawn: _Drawn,
     generator: np.random.Generator,
-) -> Created:
-    ids = [f"t{index:03d}" for index in generator.permutation(len(drafts))]
-    key = _key(order, runs, drafts, named, ids, images)
-    key_text = text_of(key)
-    consent = _consent(order.consent)
-    design = Design(
+    key_sha256: str,
+    consent_sha256: str,
+) -> Design:
+    protocol, drafts = drawn.protocol, drawn.drafts
+    shown = [_trial(drawn.ids[i], draft, drawn.named[i]) for i, draft in enumerate(drafts)]
+    return Design(
         name=order.name, created=datetime.now(UTC).isoformat(timespec="seconds"),
-        aubench=_version(), size=images.size, rules=order.rules,
+        aubench=_version(), size=drawn.images.size, rules=order.rules,
         protocol=StudyProtocol(name=protocol.name, version=protocol.version,
                                sha256=protocol.sha256, dataset=protocol.dataset),
         combinations=tuple(dict.fromkeys(d.combination for d in drafts if d.kind == "main")),
-        criteria=_criteria(order, [*drafts, practice[0]]),
-        trials=tuple(sorted(
-            (_trial(ids[i], draft, named[i]) for i, draft in enumerate(drafts)),
-            key=lambda trial: trial.id)),
-        practice=_trial("practice", *practice),
-        places=tuple(_places(order, drafts, ids, named, generator)),
-        lease_minutes=order.lease_minutes, consent_sha256=sha256_bytes(consent),
-        key_sha256=sha256_bytes(key_text.encode()),
+        criteria=_criteria(order, [*drafts, drawn.practice[0]]),
+        trials=tuple(sorted(shown, key=lambda trial: trial.id)),
+        practice=_trial("practice", *drawn.practice),
+        places=tuple(_places(order, drawn, generator)),
+        lease_minutes=order.lease_minutes, consent_sha256=consent_sha256, key_sha256=key_sha256,
     )  # fmt: skip
+
+
+def _save(
+    order: Order, out: Path, design: Design, images: _Images, key: str, consent: bytes
+) -> Created:
+    """Write the folder under a temporary name, then rename it."""
     tokens = tuple(sealing.new_token() for _ in range(order.raters + order.spare))
     admin, text = sealing.new_token(), text_of(design)
+    secrets = Secrets(
+        image_secret=sealing.new_secret(),
+        admin_sha256=sealing.token_digest(admin),
+        links_sha256=tuple(map(sealing.token_digest, tokens)),
+    )
     building = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         for name, data in images.data.items():
             write_bytes(building / IMAGES / f"{name}.png", data)
         write_text(building / DESIGN, text)
         write_bytes(building / CONSENT, consent)
-        sealing.write_private(building / KEY, key_text)
-        secrets = Secrets(
-            image_secret=sealing.new_secret(),
-            admin_sha256=sealing.token_digest(admin),
-            links_sha256=tuple(map(sealing.token_digest, tokens)),
-        )
+        sealing.write_private(building / KEY, key)
         sealing.write_private(building / SECRETS, text_of(secrets))
         sealing.write_private(building / LINKS, _links(tokens, admin))
         building.rename(out)
@@ -259,30 +277,24 @@ def _write(
         shutil.rmtree(building, ignore_errors=True)
     rows = len(orders.williams(design.k))
     return Created(
-        out, sha256_bytes(text.encode()), design.key_sha256, len(drafts), tokens, admin,
+        out, sha256_bytes(text.encode()), design.key_sha256, len(design.trials), tokens, admin,
         order.raters % rows == 0, rows,
     )  # fmt: skip
 
 
-def _key(
-    order: Order,
-    runs: Sequence[sources.Run],
-    drafts: Sequence[trials.Draft],
-    named: Sequence[Sequence[str]],
-    ids: Sequence[str],
-    images: _Images,
-) -> Key:
+def _key(order: Order, drawn: _Drawn) -> Key:
+    ids, named = drawn.ids, drawn.named
     entries = {
         ids[i]: KeyTrial(
             kind=draft.kind, sample=draft.sample, subject=draft.subject,
             repeats=None if draft.repeats is None else ids[draft.repeats],
             best=named[i][0] if draft.target is not None else None,
         )
-        for i, draft in enumerate(drafts)
+        for i, draft in enumerate(drawn.drafts)
     }  # fmt: skip
     return Key(
-        secret=images.secret, seed=order.seed, models=order.models, images=images.key,
-        runs={run.model: run.folder.digest(sorted(run.folder.digests)) for run in runs},
+        secret=drawn.images.secret, seed=order.seed, models=order.models, images=drawn.images.key,
+        runs={run.model: run.folder.digest(sorted(run.folder.digests)) for run in drawn.runs},
         trials=entries,
     )  # fmt: skip
 

@@ -108,32 +108,35 @@ def analyse(
         raise AubenchError(f"study {design.name} has no answers")
     everyone = answers.ranked(frame, key)
     struck = exclusions(frame, key, rules, done)
+    kept = _keep(everyone, struck)
+    taus = [tau for rater, tau in self_tau(frame, key).items() if rater in set(kept.raters)]
+    excluded = len(everyone.raters) - len(kept.raters)
+    whole = everyone.keep([name for name in everyone.raters if name in done])
+    return StudyResults(
+        study=design.name, study_sha256=digest, simulated=simulated,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        protocol=design.protocol, models=key.models, combinations=design.combinations,
+        interval=METHOD.format(draws=draws, seed=seed),
+        raters=Raters(places=len(design.places), excluded=excluded, analysed=len(kept.raters),
+                      **counts),
+        cells=_cells(kept, design.combinations, draws, seed),
+        agreement=_agreement(kept, design.combinations),
+        friedman=agreement.friedman(_block_scores(kept), key.models),
+        worths=_worths(kept, min(draws, 500), seed), exclusions=struck,
+        without_exclusion=_plain(whole if rules.finished_only else everyone),
+        tied=_tied(kept), self_tau=float(np.mean(taus)) if taus else None,
+    )  # fmt: skip
+
+
+def _keep(everyone: Ranked, struck: Sequence[Exclusion]) -> Ranked:
     out = {rater for rule in struck for rater in rule.raters}
     kept = everyone.keep([rater for rater in everyone.raters if rater not in out])
     if len(kept.raters) < 2:
         raise AubenchError(
             f"{len(kept.raters)} of {len(everyone.raters)} raters are left after exclusion",
-            "analyse needs two; " + _why(struck),
+            "the analysis needs two; " + _why(struck),
         )
-    combinations = design.combinations
-    taus = [tau for rater, tau in self_tau(frame, key).items() if rater in set(kept.raters)]
-    return StudyResults(
-        study=design.name, study_sha256=digest,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        protocol=design.protocol, models=key.models, combinations=combinations,
-        interval=METHOD.format(draws=draws, seed=seed),
-        raters=Raters(
-            places=len(design.places), consented=counts["consented"], finished=counts["finished"],
-            withdrawn=counts["withdrawn"], excluded=len(out), analysed=len(kept.raters),
-        ),
-        cells=_cells(kept, combinations, draws, seed),
-        agreement=_agreement(kept, combinations),
-        friedman=agreement.friedman(_block_scores(kept), key.models),
-        worths=_worths(kept, min(draws, 500), seed), exclusions=struck,
-        without_exclusion=_plain(everyone.keep([r for r in everyone.raters if r in done])
-                                 if rules.finished_only else everyone),
-        tied=_tied(kept), simulated=simulated, self_tau=float(np.mean(taus)) if taus else None,
-    )  # fmt: skip
+    return kept
 
 
 def _why(struck: Sequence[Exclusion]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -268,10 +269,24 @@ def application(
 
 
 def serve(study: Path, host: str, port: int, database: str | None) -> None:
-    """Serve a study until interrupted; requests are not logged, since paths hold tokens."""
+    """Serve a study until interrupted; requests are not logged, since paths hold tokens.
+
+    Raises:
+        AubenchError: the study is damaged, or the address cannot be listened on.
+    """
     import uvicorn
 
-    uvicorn.run(
-        application(study, database), host=host, port=port, access_log=False,
-        server_header=False, date_header=False, log_level="warning", proxy_headers=False,
+    app = application(study, database)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        raise AubenchError(
+            f"cannot listen on {host}:{port}: {error.strerror}", "choose another --host or --port"
+        ) from error
+    config = uvicorn.Config(
+        app, access_log=False, server_header=False, date_header=False, log_level="warning",
+        proxy_headers=False, lifespan="off",
     )  # fmt: skip
+    with listening:
+        uvicorn.Server(config).run(sockets=[listening])

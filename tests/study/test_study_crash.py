@@ -13,6 +13,7 @@ from collections import Counter
 import httpx
 import pytest
 
+from aubench.cli.main import main
 from aubench.study import bots
 from aubench.study.settings import DATABASE
 from aubench.study.store import ANSWERS, Store, open_engine, sqlite_url
@@ -95,3 +96,26 @@ def test_every_acknowledged_ranking_survives_kill_9_and_none_is_twice(study):
         for trial, ranking in bot.acknowledged.items():
             assert kept[bot.number, trial] == ranking
     assert sum(bot.retries for bot in crowd) > 0
+
+
+def test_an_address_in_use_and_a_folder_that_is_no_study_are_one_line(study, tmp_path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit) as ended:
+            main(["study", "serve", str(study.path), "--port", str(port)])
+    assert ended.value.code == 2
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["study", "serve", str(tmp_path / "nothing")])
+    assert ended.value.code == 2 and "study.json: No such file" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["study", "serve", str(study.path), "--database", "nonsense://x"])
+    assert ended.value.code == 2 and "cannot open data base" in capsys.readouterr().err
+
+
+def test_links_are_printed_whole(study, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["study", "links", str(study.path), "--url", "https://faces.example.org/"])
+    assert ended.value.code == 0
+    lines = capsys.readouterr().out.split()
+    assert lines == [f"https://faces.example.org/s/{token}/" for token in study.links]
