@@ -51,8 +51,8 @@ def read_options(given: dict[str, Any]) -> Options:
     Raises:
         AubenchError: one is unknown or its value unreadable.
     """
-    known = {field.name: type(field.default) for field in fields(Options)}
-    values = {}
+    known: dict[str, type] = {f.name: type(getattr(Options(), f.name)) for f in fields(Options)}
+    values: dict[str, Any] = {}
     for name, word in given.items():
         if name not in known:
             raise AubenchError(
