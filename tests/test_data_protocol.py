@@ -216,6 +216,8 @@ def test_texts_and_statistics(home):
         words.append(len(row.text.split()))
     assert told["words"]["min"] == min(words) and told["words"]["max"] == max(words)
     assert told["words"]["mean"] == pytest.approx(np.mean(words), abs=0.01)
+    lengths = texts["text"].str.len()
+    assert told["characters"]["min"] == lengths.min() and told["characters"]["max"] == lengths.max()
     conflicts = told["conflicts"]
     assert conflicts["images"] == sum(p > 0 for p in pairs) > 0
     assert conflicts["occurrences"] == sum(pairs) == sum(conflicts["pairs"].values())

@@ -119,11 +119,13 @@ class _Tally:
     def __init__(self) -> None:
         self.sets: Counter[str] = Counter()
         self.words: Counter[int] = Counter()
+        self.characters: Counter[int] = Counter()
 
     def add(self, names: Sequence[str], texts: Sequence[str]) -> None:
         """Count some samples."""
         self.sets.update(names)
         self.words.update(len(text.split()) for text in texts)
+        self.characters.update(map(len, texts))
 
     def statistics(self) -> dict[str, Any]:
         """Return what ``statistics.json`` holds, but for the data set."""
@@ -141,12 +143,11 @@ class _Tally:
             conflicts.update({"+".join(map(str, pair)): count for pair in found})
             told = describe(active, variant=0).constructs
             constructs.update({"+".join(map(str, c)): count for c in told})
-        words = sorted(self.words)
-        mean = sum(k * v for k, v in self.words.items()) / max(1, number)
         return {
             "images": number,
             "texts": number,
-            "words": {"min": words[0], "max": words[-1], "mean": round(mean, 2)},
+            "words": _spread(self.words),
+            "characters": _spread(self.characters),
             "combinations": len(self.sets),
             "aus": {f"AU{au}": aus[f"AU{au}"] for au in AUS},
             "conflicts": {
@@ -158,6 +159,12 @@ class _Tally:
             "constructs": dict(constructs.most_common()),
             "most common": dict(self.sets.most_common(20)),
         }
+
+
+def _spread(lengths: Counter[int]) -> dict[str, float]:
+    total = sum(lengths.values())
+    mean = sum(length * count for length, count in lengths.items()) / total
+    return {"min": min(lengths), "max": max(lengths), "mean": round(mean, 2)}
 
 
 def read_texts(name: str) -> pd.DataFrame:
