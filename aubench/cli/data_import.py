@@ -149,4 +149,6 @@ def text(names: tuple[str, ...], joint: str | None, seed: int) -> None:
     conflicts = statistics["conflicts"]
     click.echo(f"conflicting AUs in {conflicts['images']:,} ({conflicts['share']:.1%}), "
                f"{conflicts['occurrences']:,} occurrences")  # fmt: skip
+    for what, number in statistics["paper"].items():
+        click.echo(f"paper: {number:,} {what}")
     click.echo(f"wrote {statistics['path']}")
