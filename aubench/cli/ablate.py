@@ -97,6 +97,7 @@ def _score(
     """Return the record of a row, under a name of its own."""
     from aubench.engine.run import RunConfig, execute
 
+    protocol = protocol_of(row, protocol)
     run = f"run-{protocol}" + (f"-limit{limit}" if limit else "")
     record = execute(
         RunConfig(
@@ -115,14 +116,21 @@ def _score(
     return record.model_copy(update={"model": told})
 
 
+def protocol_of(row: AblationRow, protocol: str) -> str:
+    """Return the protocol of a row: ``test2k``'s twin without text where it reads labels alone."""
+    return "label-input" if protocol == "test2k" and "text" not in row.inputs else protocol
+
+
 def _print(folder: Path, rows: list[AblationRow], model: str, protocol: str) -> None:
     """Print the rows trained, a table for each of the paper's."""
     from aubench.record import read_record
     from aubench.report.terminal import print_board
 
-    files = {path.stem: path for path in folder.glob(f"*/{protocol}/*.json")}
-    for table in dict.fromkeys(row.table for row in rows):
-        names = [f"{model}-{row.name}" for row in rows if row.table == table]
-        records = [read_record(files[name]) for name in names if name in files]
-        print_board(f"{table}, {protocol}", records)
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for row in rows:
+        place = protocol_of(row, protocol)
+        path = next(folder.glob(f"*/{place}/{model}-{row.name}.json"))
+        groups.setdefault((row.table, place), []).append(read_record(path))
+    for (table, place), records in groups.items():
+        print_board(f"{table}, {place}", records)
     click.echo(f"records {folder}")

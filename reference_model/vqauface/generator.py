@@ -66,9 +66,12 @@ class VQAUFace(Generator):
         self.codec, self.transformer, self.shape = codec, transformer, shape
         self.encoders, self.digest, self.device, self.dtype = encoders, digest, device, dtype
         self.books, self.finder = codec.books(), finder
-        if shape.input == "labels":
-            # The instance's own: a request then holds labels and no text.
-            self.info = replace(self.info, inputs=frozenset({"au", "reference"}))  # type: ignore[misc]
+        if shape.input == "labels":  # of the instance: a request then holds labels and no text
+            self._tell(inputs=frozenset({"au", "reference"}))
+
+    def _tell(self, **changes: Any) -> None:
+        """Let the instance say of itself what the class, the shipped nano, does not."""
+        self.info = replace(self.info, **changes)  # type: ignore[misc]
 
     @classmethod
     def fit(cls, training: Training) -> Path:
@@ -116,16 +119,13 @@ class VQAUFace(Generator):
                 f"here is {encoders.text.id}",
                 "train stage II again",
             )
-        usual = shape.has("appearance") and shape.appearance == "facenet"
-        finder = None
-        if str(options.get("check_face", usual)).lower() in {"true", "yes", "1"}:
-            from aubench.alignment import FaceFinder
-
-            finder = FaceFinder(device)
-        return cls(
+        made = cls(
             codec.to(device), transformer.to(device), replace(shape, **given), encoders, digest,
-            device, dtype, finder,
+            device, dtype, face_finder(options.get("check_face"), shape, device),
         )  # fmt: skip
+        if not weights.is_default:
+            made._tell(**told_by(card, shape, cls.info.size))
+        return made
 
     @property
     def weights_sha256(self) -> str | None:
@@ -242,6 +242,26 @@ class VQAUFace(Generator):
             hidden.append(F.pad(states, (0, 0, 0, short)))
             words.append(F.pad(mask, (0, short)))
         return torch.cat(hidden), torch.cat(words)
+
+
+def face_finder(wish: Any, shape: Preset, device: str) -> FaceFinder | None:
+    """Return what looks for faces in references, if that is wished, or usual for a preset."""
+    usual = shape.has("appearance") and shape.appearance == "facenet"
+    if str(usual if wish is None else wish).lower() not in {"true", "yes", "1"}:
+        return None
+    from aubench.alignment import FaceFinder
+
+    return FaceFinder(device)
+
+
+def told_by(card: dict[str, Any], shape: Preset, smallest: int) -> dict[str, Any]:
+    """Return what a card says in the words of `GeneratorInfo`; tiny images are enlarged."""
+    return {
+        "size": max(shape.size, smallest),
+        "training": f"{card['name'].removeprefix('vqauface ')} preset by `aubench train`",
+        "trained_on": (f"{card['data'].get('folder', 'synfacs')}/train",),
+        "metrics_in_training": tuple(card["metrics in training"]),
+    }
 
 
 def resized(image: Tensor, size: int) -> Tensor:
