@@ -189,7 +189,8 @@ def execute(config: RunConfig) -> Record:
     info = generator_class(config.model).info
     protocol = load_protocol(config.protocol, config.data)
     choices.check_detectors(config.data, config.metrics, config.device)
-    _check_inputs(info, protocol)
+    if config.weights is None:  # given ones may read something else than the class says
+        _check_inputs(info, protocol)
     _check_device(config.device)
     images = image_source(config.data)
     samples = _samples(protocol, config.limit, config.seed)
