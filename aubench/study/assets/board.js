@@ -34,7 +34,6 @@ export class Board {
     this.order = new Order(images);
     this.order.restore(places);
     this.target = null;
-    this.loaded = new Set();
     this.buildCards(images);
     this.buildSlots(images);
     for (const element of document.querySelectorAll(".last")) element.textContent = images.length;
@@ -52,7 +51,6 @@ export class Board {
       const picture = document.createElement("img");
       picture.alt = "";
       picture.draggable = false;
-      picture.addEventListener("load", () => this.ready(image));
       picture.addEventListener("error", () => this.alarm("A picture did not load. Reload the page."));
       picture.src = this.url(image);
       const label = document.createElement("span");
@@ -276,12 +274,11 @@ export class Board {
     );
   }
 
-  ready(image) {
-    this.loaded.add(image);
-  }
-
+  // Whether every picture could be seen.
   get complete() {
-    return this.order.full && this.loaded.size === this.order.images.length;
+    return [...document.querySelectorAll(".card img")].every(
+      (picture) => picture.complete && picture.naturalWidth > 0,
+    );
   }
 
   say(words) {
