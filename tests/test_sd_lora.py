@@ -18,7 +18,7 @@ from aubench_baselines.sd_adapter import (
 from aubench_baselines.sd_base import SD15, load_base, write_random_base
 from aubench_baselines.sd_data import Arrays
 from aubench_baselines.sd_loop import Settings, changed
-from aubench_baselines.sd_lora import SD15Lora
+from aubench_baselines.sd_lora import SHIPPED, SD15Lora
 from aubench_baselines.sd_shapes import SHAPES, Shape
 from aubench_baselines.sd_text import encode, encode_ragged, pieces
 from aubench_baselines.sd_train import PRESETS, Adapter, Autoencoder
@@ -421,3 +421,19 @@ def test_a_base_that_is_not_there_is_one_clear_line(base, tmp_path, monkeypatch)
     card.write_text(json.dumps(stated))
     with pytest.raises(AubenchError, match="its card says 111"):
         SD15Lora.load(WeightSource(path), device="cpu", dtype="float32")
+
+
+def test_shipped_weights_agree_with_their_card():
+    """At most 12 MB in all; a text moves the face, which does not depend on its batch."""
+    weights = SHIPPED.parent
+    files = [SHIPPED, *(weights / "sd15-nano-base").rglob("*")]
+    assert sum(file.stat().st_size for file in files if file.is_file()) <= 12e6
+    card = SD15Lora.card()
+    assert card.scale.startswith("nano") and card.parameters and card.parameters < 6.2e6
+    model = SD15Lora.load(WeightSource(), device="cpu", dtype="float32", steps="3")
+    one, other = request(text="The lip corners are pulled up."), request(text="Brows are lowered.")
+    batch = [replace(r, size=128) for r in (one, other)]
+    made = model.generate(batch)
+    assert made.shape == (2, 128, 128, 3)
+    np.testing.assert_array_equal(model.generate(batch[1:])[0], made[1])
+    assert (made[0] != made[1]).any()
