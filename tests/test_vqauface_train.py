@@ -30,6 +30,7 @@ from aubench.cli.main import cli
 from aubench.errors import AubenchError
 from aubench.facs import AUS
 from aubench.generator import Ablatable, Trainable, Training, WeightSource
+from aubench.record import read_record
 
 
 def pixels(count=40, seed=0, size=32):
@@ -471,6 +472,8 @@ def test_trained_weights_make_faces(tmp_path):
     assert "--set" not in card["commands"][1] and len(card["log"]) == 3
     model = VQAUFace.load(WeightSource(weights), device="cpu", dtype="float32")
     assert model.info.inputs == {"au", "reference"} and "text" in VQAUFace.info.inputs
+    assert model.info.trained_on == ("data/train",) and model.info.metrics_in_training == ()
+    assert VQAUFace.info.trained_on == ("synfacs/train",)
     from aubench.generator import Request
 
     def asked(on):
@@ -566,6 +569,30 @@ def test_ablate_command_refuses_unknown_rows_and_lists_them():
     ):
         done = CliRunner().invoke(cli, ["ablate", *words])
         assert isinstance(done.exception, AubenchError) and expected in str(done.exception)
+
+
+@pytest.mark.slow
+def test_ablate_trains_scores_and_prints_its_rows(tmp_path):
+    """The records have the rows' names and inputs; the label row has the protocol of labels."""
+    data, out = write_folder(tmp_path / "data"), tmp_path / "out"
+    words = ["ablate", "vqauface", "--preset", "tiny", "--rows", "plain-no-vae,labels",
+             "--data", str(data), "--limit", "8", "--steps", "1", "--set", "codec.steps=1",
+             "--set", "batch=8", "--out", str(out)]  # fmt: skip
+    found = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert found.exit_code == 0
+    assert "Table 3, test2k" in found.output and "Table 5, label-input" in found.output
+    place = out / "records" / "synfacs"
+    names = {"label-input": "vqauface-labels", "test2k": "vqauface-plain-no-vae"}
+    records = [read_record(place / board / f"{name}.json") for board, name in names.items()]
+    assert [r.model.name for r in records] == list(names.values())
+    assert [r.model.inputs for r in records] == [["au", "reference"], ["reference", "text"]]
+    assert [r.model.metrics_in_training for r in records] == [["nano-a"], []]
+    assert records[0].provenance.target_source == "labels" and records[0].counts.limited
+    assert (
+        records[1].model.training
+        == "ablation, Table 3: without anatomical loss, without VAE tokens"
+    )
+    assert len({r.model.weights_sha256 for r in records}) == 2
 
 
 def test_encoders_are_frozen_and_see_an_image_once(tmp_path):
