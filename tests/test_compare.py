@@ -162,10 +162,15 @@ def test_values_are_those_of_the_records(runs):
         assert a.difference == pytest.approx(-b.difference) and a.p == pytest.approx(b.p)
 
 
-def test_command(aubench, small_runs, tmp_path):
-    words = ("compare", small_runs["oracle"], small_runs["copy-reference"])
-    done = aubench(*words, "--protocol", "conflict", "--minimum", 4, "--worst", 4, check=0)
-    assert "oracle − copy-reference on synfacs/conflict, N = 24" in done.stdout
+def test_command(small_runs, tmp_path, monkeypatch, capsys):
+    from aubench.cli.main import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    words = ["compare", str(small_runs["oracle"]), str(small_runs["copy-reference"])]
+    words += ["--protocol", "conflict", "--minimum", "4", "--worst", "4"]
+    cli.main(words, standalone_mode=False)
+    assert "oracle − copy-reference on synfacs/conflict, N = 24" in capsys.readouterr().out
     place = tmp_path / "runs" / "compare-conflict-oracle-copy-reference"
     data = json.loads((place / "compare.json").read_text())
     assert {d["name"] for d in data["metrics"]} >= {"fid", "aaad_second"}

@@ -13,7 +13,7 @@ from aubench.errors import AubenchError, suggest
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("aubench.cli.run:run", "Generate, measure and score a model on a protocol."),
-    "report": ("aubench.cli.report:report", "Print the records of the leaderboards."),
+    "report": ("aubench.cli.report:report", "Print the leaderboards, or the paper's tables."),
     "leaderboard": ("aubench.cli.leaderboard:leaderboard", "Make a site of the records."),
     "figure": ("aubench.cli.figure:figure", "Draw figures from runs, records and logs."),
     "submit": ("aubench.cli.submit:submit", "Write a run as a bundle that others can verify."),

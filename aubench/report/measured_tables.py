@@ -83,10 +83,11 @@ def table_3(told: PaperTable, boards: Boards) -> Table | None:
         return None
     known = {row.key: row for row in told.rows}
     rows = []
-    first = [MODEL if row.key == WHOLE not in records else row.key for row in told.rows]
+    whole = WHOLE if WHOLE in records else MODEL
+    first = [whole if row.key == WHOLE else row.key for row in told.rows]
     for record in _ordered(records.values(), first):
         name = record.model.name
-        if name == MODEL and WHOLE not in records:
+        if name == whole:
             name = WHOLE
         paper = known.get(name)
         section = paper.section if paper else CONTROLS if record.model.control else OTHERS
