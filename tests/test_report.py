@@ -125,3 +125,10 @@ def test_vqauface_shows_what_is_asked_of_it(protocol):
     for metric in ("aaad", "aaad_second"):
         for control in ("copy-reference", "shuffled"):
             assert score("vqauface", metric).ci[0] > score(control, metric).ci[1]
+
+
+def test_other_columns_on_request(aubench):
+    done = aubench("report", "--protocol", "test2k", "--columns", "coverage,au_f1_12", check=0)
+    assert "coverage" in done.stdout and "au_f1_12" in done.stdout and "LPIPS" not in done.stdout
+    done = aubench("report", "--columns", "coverag", check=2)
+    assert "no record holds the metric 'coverag'" in done.stderr and "coverage" in done.stderr

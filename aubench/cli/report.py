@@ -20,6 +20,11 @@ FORMATS = ("terminal", "markdown", "latex", "html", "csv")
 @click.option("--protocol", help="Only this protocol.")
 @click.option("--ids", is_flag=True, help="Print the metric ids under each table.")
 @click.option(
+    "--columns",
+    metavar="METRICS",
+    help="Metrics in place of the usual columns, such as identity,locality,au_f1_12.",
+)
+@click.option(
     "--add",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     multiple=True,
@@ -46,6 +51,7 @@ def report(
     data: str,
     protocol: str | None,
     ids: bool,
+    columns: str | None,
     add: tuple[Path, ...],
     folder: Path | None,
     numbers: tuple[int, ...],
@@ -57,24 +63,28 @@ def report(
 ) -> None:
     """Print the leaderboards, a table for each protocol; or, with --table, the paper's tables."""
     from aubench.report.leaderboard import add_record, boards
-    from aubench.report.terminal import print_board
+    from aubench.report.terminal import HEADLINE, check_columns, print_board
 
     for path in add:
         click.echo(f"entered {add_record(path, folder)}")
     if not numbers:
         if form or which or study or document or out:
             raise AubenchError("this option needs --table", "for example --table 3")
-        for name, records in boards(data, protocol, folder).items():
-            print_board(name, records, ids=ids)
+        found = boards(data, protocol, folder)
+        chosen = [word.strip() for word in columns.split(",")] if columns else HEADLINE
+        check_columns([record for records in found.values() for record in records], chosen)
+        for name, records in found.items():
+            print_board(name, records, ids=ids, metrics=chosen)
         return
-    if protocol or ids:
+    if protocol or ids or columns:
         raise AubenchError(
-            "--protocol and --ids do not go with --table", "a table's protocols are fixed"
+            "--protocol, --ids and --columns do not go with --table",
+            "a table's protocols are fixed",
         )
     from aubench.report.tables import build, read_boards
 
-    found = read_boards(data, folder, study)
-    tables = [build(number, found, which or "both") for number in numbers]
+    read = read_boards(data, folder, study)
+    tables = [build(number, read, which or "both") for number in numbers]
     _show(tables, form or "terminal", document, out)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from aubench.errors import AubenchError, suggest
 from aubench.record import Record, ScoreRow
 
 if TYPE_CHECKING:
@@ -104,10 +105,12 @@ def print_record(record: Record, *, ids: bool = False) -> None:
         console.print(f"† {record.model.name} was trained with {seen}", markup=False)
 
 
-def board_columns(records: Sequence[Record]) -> list[tuple[str, str]]:
+def board_columns(
+    records: Sequence[Record], metrics: Sequence[str] = HEADLINE
+) -> list[tuple[str, str]]:
     """Return (metric, id) pairs in reading order; another id of a metric is another column."""
     seen: dict[tuple[str, str], None] = {}
-    for metric in HEADLINE:
+    for metric in metrics:
         for record in records:
             row = record.score(metric)
             if row is not None and row.value is not None:
@@ -115,12 +118,33 @@ def board_columns(records: Sequence[Record]) -> list[tuple[str, str]]:
     return list(seen)
 
 
-def print_board(name: str, records: Sequence[Record], *, ids: bool = False) -> None:
-    """Print one protocol's table; controls come last."""
+def check_columns(records: Sequence[Record], metrics: Sequence[str]) -> None:
+    """Refuse a metric that no record holds.
+
+    Raises:
+        AubenchError: names it, and those there are.
+    """
+    known = sorted({row.metric for record in records for row in record.scores})
+    for metric in metrics:
+        if metric not in known:
+            raise AubenchError(
+                f"no record holds the metric '{metric}'{suggest(metric, known)}",
+                f"choose from {', '.join(known)}",
+            )
+
+
+def print_board(
+    name: str,
+    records: Sequence[Record],
+    *,
+    ids: bool = False,
+    metrics: Sequence[str] = HEADLINE,
+) -> None:
+    """Print one protocol's table with a column a metric; controls come last."""
     from rich.console import Console
     from rich.table import Table
 
-    columns = board_columns(records)
+    columns = board_columns(records, metrics)
     table = Table(title=f"{name}", box=None, title_justify="left", pad_edge=False)
     table.add_column("model")
     for i, (metric, _) in enumerate(columns):
