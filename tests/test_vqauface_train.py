@@ -242,7 +242,7 @@ TRAIN = ["train", "vqauface", "--preset", "tiny"]
 def test_killed_training_goes_on_with_the_same_numbers(tmp_path):
     """kill -9 in the middle of stage I; what the second call logs is what an unbroken one does."""
     data = write_folder(tmp_path / "data")
-    words = [*TRAIN, "--stage", "1", "--data", str(data), "--steps", "40", "--set", "batch=8",
+    words = [*TRAIN, "--stage", "1", "--data", str(data), "--steps", "24", "--set", "batch=8",
              "--set", "save_every=1"]  # fmt: skip
     code = "from aubench.cli.main import main; main()"
     killed, whole = tmp_path / "killed", tmp_path / "whole"
@@ -256,12 +256,12 @@ def test_killed_training_goes_on_with_the_same_numbers(tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     done = len(log.read_text().splitlines())
-    assert 3 <= done < 40
+    assert 3 <= done < 24
     for out in (killed, whole):
         found = CliRunner().invoke(cli, [*words, "--out", str(out)], catch_exceptions=False)
         assert found.exit_code == 0
     lines = [(out / "stage1.log.jsonl").read_text() for out in (killed, whole)]
-    assert lines[0] == lines[1] and len(lines[0].splitlines()) == 40
+    assert lines[0] == lines[1] and len(lines[0].splitlines()) == 24
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):

@@ -192,13 +192,14 @@ def _vgg16(file: str, device: str) -> Distance:
 def _lpips_vgg(file: str, device: str) -> Distance:
     import warnings
 
+    state = {} if file == RANDOM else _vgg_state(file)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchvision's note on its argument names
         import lpips
 
         network: Any = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
     if file != RANDOM:
-        state, own = _vgg_state(file), network.net.state_dict()
+        own = network.net.state_dict()
         names = {key: "features." + key.split(".", 1)[1] for key in own}
         if names.values() - state.keys():
             raise AubenchError(f"{file} is not VGG16", "give torchvision's vgg16-397923af.pth")
