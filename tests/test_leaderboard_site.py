@@ -15,8 +15,9 @@ from aubench.report.leaderboard import add_record
 from aubench.report.readme import generate
 from aubench.report.site import build
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update",
+         "--disable-sync"]  # fmt: skip
 HOME = shipped("leaderboards")
 
 
@@ -149,24 +150,41 @@ def test_command(aubench, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """A real Chromium without network."""
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("no chromium with chromedriver on this machine")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    from selenium.webdriver.chrome.service import Service
+def chromium():
+    """The browser of the system; without one these tests fail, they are not skipped."""
+    from playwright.sync_api import sync_playwright
 
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic",
-                 "--no-first-run", "--disable-background-networking",
-                 "--disable-component-update", "--disable-sync",
-                 f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):  # fmt: skip
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.fail("no chromium: install it (Debian: apt-get install chromium), as .ci/run does")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def look(chromium):
+    """Return a function that opens a page from disk; any error on it fails the test."""
+    contexts, errors = [], []
+
+    def open_page(page, width=1200, dark=False):
+        context = chromium.new_context(
+            viewport={"width": width, "height": 800},
+            color_scheme="dark" if dark else "light",
+            is_mobile=width < 500,
+        )
+        contexts.append(context)
+        shown = context.new_page()
+        shown.on("pageerror", lambda error: errors.append(str(error)))
+        shown.on("requestfailed", lambda request: errors.append(request.url))
+        shown.goto(Path(page).as_uri())
+        return shown
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []
 
 
 @pytest.fixture(scope="module")
@@ -174,44 +192,30 @@ def site(tmp_path_factory):
     return build(tmp_path_factory.mktemp("site"), HOME)
 
 
-def look(browser, page, width=1200, dark=False):
-    """Open a page from disk in a window of a width, light or dark."""
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
-        "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500,
-    })  # fmt: skip
-    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-    browser.get(Path(page).as_uri())
-
-
-def test_sorting_and_filtering(browser, site):
-    look(browser, site[0])
-    by, find = "css selector", 'section[data-protocol="test2k"] '
-    column = browser.execute_script(
-        f"return [...document.querySelectorAll('{find}thead th')]"
-        ".findIndex((head) => head.textContent.startsWith('FID'))"
-    )
-    head = browser.find_elements(by, find + "thead th")[column]
+def test_sorting_and_filtering(look, site):
+    page = look(site[0])
+    board = 'section[data-protocol="test2k"] '
+    heads = page.locator(board + "thead th")
+    column = next(i for i, text in enumerate(heads.all_inner_texts()) if text.startswith("FID"))
+    head = heads.nth(column)
 
     def values():
-        return browser.execute_script(
-            f"return [...document.querySelectorAll('{find}tbody tr')]"
-            f".map((row) => Number(row.cells[{column}].dataset.value))"
-        )
+        cells = page.locator(f"{board}tbody tr td:nth-child({column + 1})")
+        return [float(v) for v in cells.evaluate_all("cells => cells.map(c => c.dataset.value)")]
 
-    head.find_element(by, "button").click()
+    head.locator("button").click()
     assert head.get_attribute("aria-sort") == "ascending" and values() == sorted(values())
-    head.find_element(by, "button").click()
+    head.locator("button").click()
     assert head.get_attribute("aria-sort") == "descending"
     assert values() == sorted(values(), reverse=True) and len(values()) >= 5
 
     def choose(name, value):
-        browser.execute_script(
-            "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
-            "e.dispatchEvent(new Event('input'))", name, value)  # fmt: skip
+        page.evaluate(
+            "([name, value]) => { const e = document.getElementById(name); e.value = value;"
+            " e.dispatchEvent(new Event('input')); }", [name, value])  # fmt: skip
 
     def shown(what):
-        return [e.text for e in browser.find_elements(by, what) if e.is_displayed()]
+        return [e.inner_text() for e in page.locator(what).all() if e.is_visible()]
 
     choose("protocol", "unseen")
     assert shown("section.board h2") == ["synfacs/unseen"]
@@ -221,38 +225,33 @@ def test_sorting_and_filtering(browser, site):
     assert len(shown("section.board thead th")) == 2
     choose("metric", "")
     choose("search", "vqa")
-    assert set(shown("tbody th a")) == {
-        e for e in shown("tbody th a") if "vqa" in e
-    } and shown("tbody th a")  # fmt: skip
-    browser.find_element(by, "#controls").click()
+    names = shown("tbody th a")
+    assert names and all("vqa" in name for name in names)
+    page.locator("#controls").click()
     choose("search", "oracle")
     assert shown("section.board h2") == [] and shown("#nothing")
-    logged = [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
-    assert logged == []
 
 
-def test_light_and_dark(browser, site):
-    def back():
-        return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+def test_light_and_dark(look, site):
+    def back(page):
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
 
-    look(browser, site[0])
-    assert back() == "rgb(255, 255, 255)"
-    look(browser, site[0], dark=True)
-    assert back() == "rgb(13, 17, 23)"
-    browser.find_element("css selector", "#theme").click()
-    assert back() == "rgb(255, 255, 255)"
-    look(browser, site[1], dark=True)  # the choice lasts on other pages
-    assert back() == "rgb(255, 255, 255)"
-    browser.find_element("css selector", "#theme").click()
+    light, dark = "rgb(255, 255, 255)", "rgb(13, 17, 23)"
+    assert back(look(site[0])) == light
+    page = look(site[0], dark=True)
+    assert back(page) == dark
+    page.locator("#theme").click()
+    assert back(page) == light
+    page.goto(Path(site[1]).as_uri())  # the choice lasts on other pages
+    assert back(page) == light
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_phone_scrolls_tables_and_not_the_page(browser, site, number):
-    look(browser, site[number], width=360)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+def test_a_phone_scrolls_tables_and_not_the_page(look, site, number):
+    page = look(site[number], width=360)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
     wide = "[...document.querySelectorAll('.scroll')].some((e) => e.scrollWidth > e.clientWidth)"
-    assert browser.execute_script(f"return {wide}")
-    assert not [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
+    assert page.evaluate(wide)
     if number == 1:
-        pictures = "return [...document.images].every((i) => i.complete && i.naturalWidth > 0)"
-        assert browser.execute_script(pictures) and browser.find_elements("css selector", "img")
+        pictures = "[...document.images].every((i) => i.complete && i.naturalWidth > 0)"
+        assert page.evaluate(pictures) and page.locator("img").count()

@@ -69,7 +69,7 @@ def score(
     rows: list[ScoreRow] = []
     for metric in metrics:
         rows += SCORERS[metric](found) if metric in SCORERS else []
-    subsets = _subsets(found, metrics)
+    subsets = subset_scores(found, metrics)
     for name, extra in scores_response.strata(found).items():
         subsets.setdefault(name, []).extend(extra)
     groups = group_scores(found, metrics) if "groups" in metrics else {}
@@ -107,7 +107,7 @@ SCORERS: dict[str, Callable[[Measured], list[ScoreRow]]] = {
 """Scorer of each metric group; one that does not apply to a protocol returns no rows."""
 
 
-def _subsets(m: Measured, metrics: Sequence[str]) -> dict[str, list[ScoreRow]]:
+def subset_scores(m: Measured, metrics: Sequence[str]) -> dict[str, list[ScoreRow]]:
     """Return AU scores of each stratum of the protocol."""
     names = sorted(set(m.strata))
     if len(names) < 2 or not {"aaad", "au"} <= set(metrics):

@@ -133,10 +133,10 @@ def _samples(bundle: Bundle, run: Run) -> Iterator[Finding]:
 
 def recompute(run: Run, metrics: Sequence[str], m: Measured) -> list[tuple[str, ScoreRow]]:
     """Return (family, row) of every score that follows from what was measured."""
-    from aubench.engine.scoring import SCORERS, _subsets
+    from aubench.engine.scoring import SCORERS, subset_scores
 
     rows = [("", row) for name in metrics for row in SCORERS[name](m)]
-    for family, more in _subsets(m, metrics).items():
+    for family, more in subset_scores(m, metrics).items():
         rows += [(family, row) for row in more]
     return rows
 
