@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aubench.engine.folder import read_png
-from aubench.engine.measured import SECOND, Measured
+from aubench.engine.measured import Measured
 from aubench.errors import AubenchError
 from aubench.facs import AUS, combination_name, load_facs, parse_aus
 from aubench.metrics.aaad import cosines
@@ -106,7 +106,7 @@ def failures(run: Run, count: int, path: Path) -> Path:
     if "aaad" not in run.groups():
         raise AubenchError(f"{run.folder.path} has no AUs detected", "run with --metrics aaad,au")
     m = run.measured(["aaad", "au"])
-    score, found = _cosine(m), m.whole(SECOND) >= m.thresholds[SECOND]
+    score, found = _cosine(m), m.whole(m.second) >= m.thresholds[m.second]
     labels = run.samples.labels()
     wrong = (found != labels.astype(bool)).sum(1)
     for i, name in enumerate(run.ids):
@@ -123,7 +123,7 @@ def failures(run: Run, count: int, path: Path) -> Path:
 
 
 def _cosine(m: Measured) -> npt.NDArray[np.float64]:
-    return cosines(m.whole(SECOND), m.wanted)
+    return cosines(m.whole(m.second), m.wanted)
 
 
 def _given(run: Run, i: int) -> list[Picture]:

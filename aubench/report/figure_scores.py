@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from aubench.engine.measured import SECOND
 from aubench.errors import AubenchError
 from aubench.facs import AUS
 from aubench.metrics.au_scores import leakage_matrix
@@ -71,9 +70,9 @@ def heat_map(run: Run, path: Path) -> Path:
     if "au" not in run.groups():
         raise AubenchError(f"{run.folder.path} has no AUs detected", "run with --metrics au")
     m = run.measured(["au"])
-    limit = m.thresholds[SECOND]
-    seen = m.whole(SECOND) >= limit
-    truth = m.targets[SECOND]["probabilities"] >= limit
+    limit = m.thresholds[m.second]
+    seen = m.whole(m.second) >= limit
+    truth = m.targets[m.second]["probabilities"] >= limit
     matrices = {
         run.name: leakage_matrix(seen, m.labels),
         "targets": leakage_matrix(truth, m.labels),
@@ -88,8 +87,8 @@ def heat_map(run: Run, path: Path) -> Path:
             panel.set_xlabel("detected")
         panels[0].set_ylabel("commanded")
         figure.colorbar(image, ax=panels, shrink=0.7, label="share of samples")
-        about = f"{m.ref}, N = {len(m.labels):,}, {m.tags[SECOND].split(' ')[0]}; off the diagonal:"
-        figure.suptitle(f"{about} detected where not commanded", fontsize=7)
+        about = f"{m.ref}, N = {len(m.labels):,}, {m.tags[m.second].split(' ')[0]}"
+        figure.suptitle(f"{about}; off the diagonal: detected where not commanded", fontsize=7)
 
     return draw(path, (8.6, 4.4), fill)
 
