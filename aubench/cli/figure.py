@@ -19,6 +19,22 @@ def _out(command: Command) -> Command:
     )(command)  # fmt: skip
 
 
+def _restricted(command: Command) -> Command:
+    return click.option(
+        "--include-restricted", is_flag=True, help="Allow faces of a restricted data set."
+    )(command)
+
+
+def _faces(path: Path, allowed: bool) -> Any:
+    """Open a run whose faces a figure will show."""
+    from aubench.report.privacy import check_faces
+    from aubench.report.runs import open_run
+
+    run = open_run(path)
+    check_faces(run.record.protocol.dataset, allowed, "a figure")
+    return run
+
+
 def _records(command: Command) -> Command:
     for option in (
         click.option("--model", "models", multiple=True, help="Only these models."),
@@ -50,25 +66,27 @@ def figure() -> None:
 @figure.command()
 @click.argument("runs", type=RUN, nargs=-1, required=True)
 @click.option("--aus", multiple=True, help="A row: a set of AUs such as 6+12+15, or a sample id.")
+@_restricted
 @_out
-def grid(runs: tuple[Path, ...], aus: tuple[str, ...], out: Path) -> None:
+def grid(runs: tuple[Path, ...], aus: tuple[str, ...], include_restricted: bool, out: Path) -> None:
     """Behaviours by methods, as in the paper's Figure 4, from run folders of one protocol."""
     from aubench.report.figure_faces import faces
-    from aubench.report.runs import open_run
 
-    click.echo(f"wrote {faces([open_run(path) for path in runs], aus, out)}")
+    opened = [_faces(path, include_restricted) for path in runs]
+    click.echo(f"wrote {faces(opened, aus, out)}")
 
 
 @figure.command()
 @click.argument("run", type=RUN)
 @click.option("--count", type=click.IntRange(1, 60), default=8, show_default=True)
+@_restricted
 @_out
-def failures(run: Path, count: int, out: Path) -> None:
+def failures(run: Path, count: int, include_restricted: bool, out: Path) -> None:
     """The samples of a run that show the commanded AUs least."""
     from aubench.report import figure_faces
-    from aubench.report.runs import open_run
 
-    click.echo(f"wrote {figure_faces.failures(open_run(run), count, out)}")
+    opened = _faces(run, include_restricted)
+    click.echo(f"wrote {figure_faces.failures(opened, count, out)}")
 
 
 @figure.command("heatmap")

@@ -31,6 +31,9 @@ FORMATS = ("terminal", "markdown", "latex", "html", "csv")
     help="Enter this record.json first; limited runs are refused.",
 )
 @click.option(
+    "--include-restricted", is_flag=True, help="With --add: its faces, though restricted, too."
+)
+@click.option(
     "--leaderboards", "folder", type=click.Path(path_type=Path), help="Folder of the records."
 )
 @click.option(
@@ -53,6 +56,7 @@ def report(
     ids: bool,
     columns: str | None,
     add: tuple[Path, ...],
+    include_restricted: bool,
     folder: Path | None,
     numbers: tuple[int, ...],
     form: str | None,
@@ -66,7 +70,7 @@ def report(
     from aubench.report.terminal import HEADLINE, check_columns, print_board
 
     for path in add:
-        click.echo(f"entered {add_record(path, folder)}")
+        click.echo(f"entered {add_record(path, folder, faces=include_restricted)}")
     if not numbers:
         if form or which or study or document or out:
             raise AubenchError("this option needs --table", "for example --table 3")

@@ -11,12 +11,15 @@ import click
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.option("--out", type=click.Path(path_type=Path), help="[bundles/PROTOCOL-MODEL]")
 @click.option("--limited", is_flag=True, help="Allow a run with --limit, to try it out.")
-def submit(run: Path, out: Path | None, limited: bool) -> None:
+@click.option("--include-restricted", is_flag=True, help="Allow faces of a restricted data set.")
+def submit(run: Path, out: Path | None, limited: bool, include_restricted: bool) -> None:
     """Write a bundle of the run folder RUN: record, ledger, features, thumbnails, checksums."""
     from aubench.report.bundle import write_bundle
+    from aubench.report.privacy import check_faces
     from aubench.report.runs import open_run
 
     opened = open_run(run)
+    check_faces(opened.record.protocol.dataset, include_restricted, "a bundle")
     place = out or Path("bundles") / f"{opened.protocol.name}-{opened.name}"
     write_bundle(opened, place, limited=limited)
     size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())

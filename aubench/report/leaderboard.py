@@ -5,14 +5,20 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from aubench.datasets import restricted
 from aubench.errors import AubenchError, suggest
 from aubench.files import atomic_path, shipped
 from aubench.record import Record, read_record
 from aubench.report.readme import write_readme
 
 
-def add_record(path: Path, folder: Path | None = None) -> Path:
+def add_record(path: Path, folder: Path | None = None, *, faces: bool = False) -> Path:
     """Copy a record into the leaderboards; return where it went.
+
+    Args:
+        path: of the record; a contact sheet ``grid.png`` beside it goes along.
+        folder: of the leaderboards, in place of the shipped ones.
+        faces: take the contact sheet of a restricted data set too.
 
     Raises:
         AubenchError: the run was limited, or is not a record.
@@ -26,14 +32,15 @@ def add_record(path: Path, folder: Path | None = None) -> Path:
     root = folder or shipped("leaderboards")
     target = root / record.protocol.dataset / record.protocol.name / f"{record.model.name}.json"
     record.write(target)
-    _add_grid(path.with_name("grid.png"), target.with_suffix(".webp"))
+    shown = faces or not restricted(record.protocol.dataset)
+    _add_grid(path.with_name("grid.png") if shown else None, target.with_suffix(".webp"))
     write_readme(root)
     return target
 
 
-def _add_grid(grid: Path, target: Path) -> None:
+def _add_grid(grid: Path | None, target: Path) -> None:
     """Keep a contact sheet beside its record, small; without one, none of a former run stays."""
-    if not grid.is_file():
+    if grid is None or not grid.is_file():
         target.unlink(missing_ok=True)
         return
     from PIL import Image

@@ -25,28 +25,46 @@ Builder = Callable[[PaperTable, Boards], Table | None]
 
 
 def table_1(told: PaperTable, boards: Boards) -> Table | None:
-    """Return the row of ``synfacs``: counts from its definition, lengths of its test texts."""
-    if boards.dataset != "synfacs":
+    """Return the row of ``synfacs``, or of the user's own copy that texts were attached to."""
+    found = _synfacs_texts() if boards.dataset == "synfacs" else _own_texts(boards.dataset)
+    if found is None:
         return None
-    from aubench.datasets.synfacs import COUNTS
-    from aubench.protocol import load_protocol
-
-    words = [len(text.split()) for text in load_protocol("test2k").samples().frame["text"]]
-    images = sum(COUNTS.values())
-    counts = {"images": images, "texts": images}
-    said = {
-        "length": f"{min(words)}–{max(words)} words",
-        "annotation": "rendered, exact AUs",
-        "focus": "what each AU and each interacting combination does to the face",
-    }
+    counts, said, about = found
     cells = tuple(
         Cell(counts.get(c.key), words=said.get(c.key, ""), digits=0, source="measured")
         for c in told.columns
     )
     columns = tuple(Column(c.key, c.title, "measured") for c in told.columns)
-    about = f"Measured: synfacs; lengths are of the {len(words):,} texts of test2k"
-    return Table(1, told.title, told.corner, columns, (Row("synfacs", cells, key="synfacs"),),
-                 (about + ".",))  # fmt: skip
+    row = Row(boards.dataset, cells, key=boards.dataset)
+    return Table(1, told.title, told.corner, columns, (row,), (f"Measured: {about}.",))
+
+
+FOCUS = "what each AU and each interacting combination does to the face"
+Texts = tuple[dict[str, int], dict[str, str], str]
+"""Counts and words by column, and the footnote."""
+
+
+def _synfacs_texts() -> Texts:
+    from aubench.datasets.synfacs import COUNTS
+    from aubench.protocol import load_protocol
+
+    words = [len(text.split()) for text in load_protocol("test2k").samples().frame["text"]]
+    images = sum(COUNTS.values())
+    said = {"length": f"{min(words)}–{max(words)} words", "annotation": "rendered, exact AUs"}
+    about = f"synfacs; lengths are of the {len(words):,} texts of test2k"
+    return {"images": images, "texts": images}, {**said, "focus": FOCUS}, about
+
+
+def _own_texts(dataset: str) -> Texts | None:
+    from aubench.datasets.autext import read_statistics
+
+    found = read_statistics(dataset)
+    if found is None:
+        return None
+    words = found["words"]
+    said = {"length": f"{words['min']}–{words['max']} words", "annotation": "generation by AU"}
+    counts = {"images": int(found["images"]), "texts": int(found["texts"])}
+    return counts, {**said, "focus": FOCUS}, f"{dataset}, the copy on this machine"
 
 
 def table_2(told: PaperTable, boards: Boards) -> Table | None:
@@ -219,7 +237,7 @@ BUILDERS: dict[int, Builder] = {
     1: table_1, 2: table_2, 3: table_3, 4: table_4, 5: table_5, 6: table_6,
 }  # fmt: skip
 REMEDIES = {
-    1: "it is known for synfacs alone",
+    1: "attach texts to your copy with `aubench data text NAME`",
     2: "enter records with `aubench report --add RECORD`",
     3: "run models on test2k and enter their records with --add",
     4: "run a study and give its results with --study",
