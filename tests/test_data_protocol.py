@@ -26,6 +26,7 @@ from aubench.errors import AubenchError
 from aubench.facs import combination_name, labels_of, load_facs, parse_aus
 from aubench.protocol import load_protocol, verify
 from aubench.protocol_freeze import Pool, draw_conflict, draw_unseen, freeze_own
+from aubench.report.tables import build, read_boards
 
 TRAIN, TEST = ("F001", "F003"), ("F004", "M003")
 ONLY = ("7", "1+4", "6+7", "neutral", "12", "2+12", "6+12", "12+15")
@@ -225,6 +226,11 @@ def test_texts_and_statistics(home):
     kept = read_statistics("bp4d")
     assert kept == {k: v for k, v in told.items() if k != "path"} and kept["paper"] == {}
     assert read_statistics("none") is None
+    table = build(1, read_boards("bp4d"), "measured")
+    found = dict(zip((c.key for c in table.columns), table.rows[0].cells, strict=True))
+    assert found["images"].value == 30
+    assert found["length"].words == f"{min(words)}–{max(words)} words"
+    assert "the copy on this machine" in table.general[0]
 
 
 def test_two_sets_become_one(home, shots, tmp_path):

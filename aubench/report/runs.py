@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 GROUPS = {
     "fid": "fid", "kid": "kid", "is": "is", "lpips": "lpips", "rms": "pixels", "aaad": "aaad",
     "au_f1": "au", "leakage": "control", "precision": "prdc", "identity": "identity",
+    "outside_change": "change",
 }  # fmt: skip
 """Metric group of ``--metrics`` by a row that only it writes."""
 
