@@ -76,7 +76,8 @@ def report(
             raise AubenchError("this option needs --table", "for example --table 3")
         found = boards(data, protocol, folder)
         chosen = [word.strip() for word in columns.split(",")] if columns else HEADLINE
-        check_columns([record for records in found.values() for record in records], chosen)
+        if columns:
+            check_columns([record for records in found.values() for record in records], chosen)
         for name, records in found.items():
             print_board(name, records, ids=ids, metrics=chosen)
         return
