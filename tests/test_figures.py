@@ -142,6 +142,13 @@ def test_radar_refuses_other_detectors(records, tmp_path):
         figure_scores.radar([bare], tmp_path / "x.svg")
     with pytest.raises(AubenchError, match="fewer than two"):
         figure_scores.scatter([bare, records[1]], tmp_path / "x.svg")
+    odd = [row.model_copy(update={"id": "aaad|other"}) for row in records[0].scores]
+    alike = [record for record in records if record.model.name in ("nearest", "oracle")]
+    odd = [*alike, records[0].model_copy(update={"scores": odd})]
+    drawn = figure_scores.scatter(odd, tmp_path / "x.svg").read_text()
+    assert f"measured otherwise: {records[0].model.name}" in drawn
+    with pytest.raises(AubenchError, match="measured alike"):
+        figure_scores.scatter(odd[1:], tmp_path / "y.svg")
     with pytest.raises(AubenchError, match="tells beauty"):
         figure_scores.combinations(records, tmp_path / "x.svg", "beauty")
 

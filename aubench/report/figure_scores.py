@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,8 +109,10 @@ def _matrix(panel: Any, values: Matrix, rows: Sequence[str], columns: Sequence[s
 def scatter(records: Sequence[Record], path: Path, x: str = "fid", y: str = "aaad_second") -> Path:
     """Draw one metric by another, a point a record with its intervals; controls hollow.
 
+    Records measured otherwise than most are left out and named under the figure.
+
     Raises:
-        AubenchError: fewer than two records have both; or they were measured differently.
+        AubenchError: fewer than two records have both, measured alike.
     """
     points = [
         (record, a, b)
@@ -117,11 +120,13 @@ def scatter(records: Sequence[Record], path: Path, x: str = "fid", y: str = "aaa
         if (a := record.score(x)) and (b := record.score(y))
         and a.value is not None and b.value is not None
     ]  # fmt: skip
+    ways = Counter((a.id, b.id) for _, a, b in points).most_common(1)
+    others = [record.model.name for record, a, b in points if (a.id, b.id) != ways[0][0]]
+    points = [point for point in points if point[0].model.name not in others]
     if len(points) < 2:
-        raise AubenchError(f"fewer than two records have {x} and {y}", "name other metrics")
-    for name, ids in ((x, {a.id for _, a, _ in points}), (y, {b.id for _, _, b in points})):
-        if len(ids) > 1:
-            raise AubenchError(f"{name} was measured differently: {', '.join(sorted(ids))}")
+        raise AubenchError(
+            f"fewer than two records have {x} and {y}, measured alike", "name other metrics"
+        )
 
     def fill(figure: Figure) -> None:
         panel = figure.subplots()
@@ -140,6 +145,8 @@ def scatter(records: Sequence[Record], path: Path, x: str = "fid", y: str = "aaa
         info = points[0][0].protocol
         panel.set_title(f"{info.dataset}/{info.name} {info.version}, intervals 95 %", fontsize=8)
         ids = f"{x}: {points[0][1].id}\n{y}: {points[0][2].id}"
+        if others:
+            ids += f"\nleft out, measured otherwise: {', '.join(others)}"
         figure.supxlabel(ids, fontsize=5)
 
     return draw(path, (5.2, 3.8), fill)
