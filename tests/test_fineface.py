@@ -10,25 +10,15 @@ from aubench_baselines.fineface import SUPPORTED, FineFace, official_files, vect
 from aubench_baselines.fineface_modules import AUEncoder, DecoupledAttention, fill, put_in
 from aubench_baselines.sd_adapter import add_adapters, write_adapter
 from aubench_baselines.sd_base import load_base, write_random_base
-from aubench_baselines.sd_shapes import SHAPES, Shape
+from aubench_baselines.sd_shapes import SHAPES
 from click.testing import CliRunner
+from tiny_base import TINY
 
 from aubench.cli.main import cli
 from aubench.errors import AubenchError
 from aubench.facs import AUS, labels_of
 from aubench.generator import Request, SampleFailure, Unsupported, WeightSource
 
-TINY = Shape(
-    size=32,
-    vae={**SHAPES["nano"].vae, "down_block_types": ("DownEncoderBlock2D",) * 2,
-         "up_block_types": ("UpDecoderBlock2D",) * 2, "block_out_channels": (8, 16),
-         "latent_channels": 4, "sample_size": 32},
-    unet={**SHAPES["nano"].unet, "sample_size": 16, "in_channels": 4, "out_channels": 4,
-          "block_out_channels": (16, 32), "cross_attention_dim": 24, "norm_num_groups": 8,
-          "attention_head_dim": 2},
-    text={**SHAPES["nano"].text, "hidden_size": 24, "num_hidden_layers": 1,
-          "num_attention_heads": 2, "intermediate_size": 48},
-)  # fmt: skip
 SD21 = {**SHAPES["paper"].unet, "cross_attention_dim": 1024, "attention_head_dim": (5, 10, 20, 20),
         "use_linear_projection": True}  # fmt: skip
 

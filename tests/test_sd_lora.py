@@ -19,25 +19,15 @@ from aubench_baselines.sd_base import SD15, load_base, write_random_base
 from aubench_baselines.sd_data import Arrays
 from aubench_baselines.sd_loop import Settings, changed
 from aubench_baselines.sd_lora import SHIPPED, SD15Lora
-from aubench_baselines.sd_shapes import SHAPES, Shape
+from aubench_baselines.sd_shapes import SHAPES
 from aubench_baselines.sd_text import encode, encode_ragged, pieces
 from aubench_baselines.sd_train import PRESETS, Adapter, Autoencoder
 from PIL import Image
+from tiny_base import TINY
 
 from aubench.errors import AubenchError
 from aubench.generator import Request, Trainable, WeightSource
 
-TINY = Shape(
-    size=32,
-    vae={**SHAPES["nano"].vae, "down_block_types": ("DownEncoderBlock2D",) * 2,
-         "up_block_types": ("UpDecoderBlock2D",) * 2, "block_out_channels": (8, 16),
-         "latent_channels": 4, "sample_size": 32},
-    unet={**SHAPES["nano"].unet, "sample_size": 16, "in_channels": 4, "out_channels": 4,
-          "block_out_channels": (16, 32), "cross_attention_dim": 24, "norm_num_groups": 8,
-          "attention_head_dim": 2},
-    text={**SHAPES["nano"].text, "hidden_size": 24, "num_hidden_layers": 1,
-          "num_attention_heads": 2, "intermediate_size": 48},
-)  # fmt: skip
 LONG = "The lips are firmly pressed and the chin is raised. " * 12
 SETTINGS = Settings(
     stage=3, preset="paper", steps=6, batch=4, rate=1e-2, rank=4, seed=1, text_encoder=True
