@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from aubench.errors import AubenchError
 
@@ -105,3 +107,26 @@ def sha256_file(path: Path) -> str:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def read_card(path: Path, digest: str) -> dict[str, Any]:
+    """Return the card beside weights, after comparing the digest it tells.
+
+    Args:
+        path: of the card.
+        digest: sha256 of the weights beside it.
+
+    Raises:
+        AubenchError: it is no card, or the card of other weights.
+    """
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        told = str(card["sha256"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise AubenchError(f"{path} is not a card of weights", "restore the file") from error
+    if digest != told:
+        raise AubenchError(
+            f"weights beside {path} have sha256 {digest[:12]}, the card says {told[:12]}",
+            "restore the file",
+        )
+    return card

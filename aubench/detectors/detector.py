@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from aubench.batches import check_images, padded
 from aubench.detectors import checkpoints
 from aubench.detectors.backbones import PooledPyramid, ResidualTokens
 from aubench.detectors.checkpoints import Layout
@@ -22,7 +22,7 @@ from aubench.detectors.opengraphau import MAIN, OpenGraphAU
 from aubench.detectors.preparation import NANO, PAPER, Preparation, normalise
 from aubench.errors import AubenchError, suggest
 from aubench.facs import AUS
-from aubench.files import sha256_file
+from aubench.files import read_card, sha256_file
 
 __all__ = ["Detector", "NetworkDetector", "build", "load", "normalise"]
 
@@ -104,12 +104,6 @@ class Detector(ABC):
         raise AubenchError(f"detector '{self.name}' has no AU features", "use nano-a")
 
 
-def check_images(images: npt.NDArray[np.uint8]) -> None:
-    """Raise TypeError unless images are uint8 [N, H, W, 3]."""
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-        raise TypeError(f"want uint8 [N, H, W, 3], got {images.dtype} {images.shape}")
-
-
 @dataclass(frozen=True)
 class NetworkDetector(Detector):
     """A detector that is one network.
@@ -135,9 +129,8 @@ class NetworkDetector(Detector):
         with torch.inference_mode():
             for i in range(0, len(images), self.micro_batch):
                 part = self.preparation.pixels(images[i : i + self.micro_batch])
-                short = self.micro_batch - len(part)
-                padded = np.concatenate([part, np.repeat(part[-1:], short, 0)]) if short else part
-                x = torch.from_numpy(np.ascontiguousarray(padded)).to(self.device)
+                whole = np.ascontiguousarray(padded(part, self.micro_batch))
+                x = torch.from_numpy(whole).to(self.device)
                 x = self.preparation.normalise(x.permute(0, 3, 1, 2).float() / 255)
                 p = self.network(x).float().cpu().numpy()
                 out[i : i + len(part), self.mask] = p[: len(part), self.columns]
@@ -185,21 +178,6 @@ def load(
     return _load_nano(name, device, file or folder / f"{name}.safetensors")
 
 
-def _read_card(path: Path, digest: str) -> dict[str, Any]:
-    """Return the card beside weights, after comparing its digest."""
-    try:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        told = str(card["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise AubenchError(f"{path} is not a card of weights", "restore the file") from error
-    if digest != told:
-        raise AubenchError(
-            f"weights beside {path} have sha256 {digest[:12]}, the card says {told[:12]}",
-            "restore the file",
-        )
-    return card
-
-
 def _load_nano(name: str, device: str, path: Path) -> Detector:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -213,7 +191,7 @@ def _load_nano(name: str, device: str, path: Path) -> Detector:
             f"`aubench train-au-detector --preset {name}`",
         )
     digest = sha256_file(path)
-    card = _read_card(card_path, digest)
+    card = read_card(card_path, digest)
     try:
         state = {
             key: value.float() if value.is_floating_point() else value
@@ -274,7 +252,7 @@ def _load_graph(
         "thresholds": [0.5] * len(AUS),
     }
     if beside.is_file():
-        card |= _read_card(beside, digest)
+        card |= read_card(beside, digest)
     graph = f"|k={gnn.neighbours}" if isinstance(gnn, Graph) else ""
     identity = f"{layout.name}@{digest[:12]}{graph}|{PAPER.id}"
     thresholds = np.array(card["thresholds"], np.float32)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from aubench.detectors.detector import Detector, check_images
+from aubench.batches import check_images
+from aubench.detectors.detector import Detector
 from aubench.errors import AubenchError, suggest
 from aubench.facs import AUS
 from aubench.files import sha256_file

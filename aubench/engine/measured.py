@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,9 @@ from aubench.facs import AUS
 from aubench.files import sha256_bytes
 from aubench.metrics.aaad import Constants, constants
 from aubench.metrics.extractors import extractor_of, load_extractor
+from aubench.metrics.frechet import frechet_distance, frechet_influence
 from aubench.metrics.measure import DetectorNetwork, IdentityNetwork
+from aubench.metrics.prdc import Neighbourhoods, neighbourhoods
 from aubench.weights import MissingWeightsError
 
 if TYPE_CHECKING:
@@ -115,6 +118,22 @@ class Measured:
     def extracted(self, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return ``features`` or ``logits`` of the extractor, generated images and targets."""
         return self.at(self.extractor.split("|")[0], name)
+
+    @cached_property
+    def frechet(self) -> float:
+        """Fréchet distance of the generated images to the targets."""
+        return frechet_distance(*self.extracted("features"))
+
+    @cached_property
+    def frechet_influence(self) -> npt.NDArray[np.float64]:
+        """What each generated image adds to the Fréchet distance [K]."""
+        return frechet_influence(*self.extracted("features"))
+
+    @cached_property
+    def near(self) -> Neighbourhoods:
+        """Which generated images and targets lie near each other."""
+        made, real = self.extracted("features")
+        return neighbourhoods(real, made)
 
     def scale(self, network: str) -> tuple[Constants, str]:
         """Return AAAD's constants for a detector, and where they come from."""

@@ -60,8 +60,7 @@ def au(m: Measured) -> list[ScoreRow]:
     def mean_f1(rows: npt.NDArray[np.int64]) -> float:
         return au_scores.mean_of(au_scores.f1(found[rows], m.labels[rows]))
 
-    leak = au_scores.off_target(found, m.labels)
-    leak[np.setdiff1d(np.arange(n), m.kept)] = 1  # a failed sample is no clean face
+    leak = off_target_shares(m)
     per_au = au_scores.f1(found, m.labels)
     ceiling = au_scores.mean_of(au_scores.f1(truth, m.labels))
     rows = [
@@ -74,6 +73,13 @@ def au(m: Measured) -> list[ScoreRow]:
     for au, value in zip(AUS, per_au, strict=True):
         rows.append(row(f"au_f1_{au}", f"f1-AU{au}|{id_}", float(value), n, up=True))
     return rows
+
+
+def off_target_shares(m: Measured) -> npt.NDArray[np.float64]:
+    """Return the share of AUs found though not commanded [N]; 1 where the generator failed."""
+    leak = au_scores.off_target(m.whole(m.second) >= m.thresholds[m.second], m.labels)
+    leak[np.setdiff1d(np.arange(len(leak)), m.kept)] = 1  # a failed sample is no clean face
+    return leak
 
 
 def control(m: Measured) -> list[ScoreRow]:

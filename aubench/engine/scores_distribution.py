@@ -8,7 +8,7 @@ import numpy.typing as npt
 from aubench.engine.measured import Measured
 from aubench.engine.rows import missing, row
 from aubench.metrics.bootstrap import bootstrap_mean, interval, resamples
-from aubench.metrics.frechet import frechet_distance, frechet_infinity, frechet_influence
+from aubench.metrics.frechet import frechet_infinity
 from aubench.metrics.inception_score import inception_influence, inception_score
 from aubench.metrics.kernel import (
     kernel_distance_subsets,
@@ -16,7 +16,6 @@ from aubench.metrics.kernel import (
     kernel_replicates,
     unbiased,
 )
-from aubench.metrics.prdc import neighbourhoods
 from aubench.record import ScoreRow
 
 
@@ -29,8 +28,8 @@ def fid(m: Measured) -> list[ScoreRow]:
     if m.missing:
         return missing(m, [("fid", False), ("fd_inf", False)], m.missing)
     made, real = m.extracted("features")
-    n, value, limit = len(made), frechet_distance(made, real), frechet_infinity(made, real)
-    influence, subjects = frechet_influence(made, real), m.subjects_kept()
+    n, value, limit = len(made), m.frechet, frechet_infinity(made, real)
+    influence, subjects = m.frechet_influence, m.subjects_kept()
     ci = bootstrap_mean(value + influence, subjects)
     return [
         row("fid", f"fid|{_suffix(m)}", value, n, up=False, ci=ci, note="biased at this N"),
@@ -83,8 +82,7 @@ def prdc(m: Measured) -> list[ScoreRow]:
     names = ("precision", "recall", "density", "coverage")
     if m.missing:
         return missing(m, [(name, True) for name in names], m.missing)
-    made, real = m.extracted("features")
-    near, subjects = neighbourhoods(real, made), m.subjects_kept()
+    near, subjects = m.near, m.subjects_kept()
     values = near.scores()
     draws = resamples(subjects, 200) if len(set(subjects)) > 1 else []
     recall, coverage = near.replicates(draws) if draws else (np.zeros(0), np.zeros(0))
@@ -94,7 +92,7 @@ def prdc(m: Measured) -> list[ScoreRow]:
         "recall": _recentred(recall, values["recall"]),
         "coverage": _recentred(coverage, values["coverage"]),
     }
-    return [row(name, f"{name}|{_suffix(m)}|k=5", values[name], len(made), up=True,
+    return [row(name, f"{name}|{_suffix(m)}|k=5", values[name], len(m.kept), up=True,
                 ci=intervals[name]) for name in names]  # fmt: skip
 
 

@@ -10,10 +10,9 @@ import numpy.typing as npt
 
 from aubench.engine.measured import Measured
 from aubench.engine.rows import row
+from aubench.engine.scores_au import off_target_shares
 from aubench.engine.scores_identity import identity_cosines
 from aubench.metrics import aaad as aaad_module
-from aubench.metrics import au_scores
-from aubench.metrics.frechet import frechet_distance, frechet_influence
 from aubench.metrics.groups import (
     GroupScore,
     SubjectSums,
@@ -22,7 +21,6 @@ from aubench.metrics.groups import (
     holm,
     mean_sums,
 )
-from aubench.metrics.prdc import neighbourhoods
 from aubench.record import ScoreRow
 
 Vector = npt.NDArray[np.float64]
@@ -47,38 +45,23 @@ def group_scores(m: Measured, metrics: Sequence[str]) -> dict[str, list[ScoreRow
     group's is the mean of its samples' contributions to the distance of all.
     """
     found: list[tuple[str, _Split, GroupScore]] = []
+    tests: dict[tuple[str, ...], float] = {}
+    places = []
+    where = {name: i for i, name in enumerate(m.subjects)}
     for split in _splits(m, metrics):
-        who = dict(zip(m.subjects, range(len(m.subjects)), strict=True))
         for attribute, groups in m.attributes.items():
-            own = np.array([groups[who[name]] for name in split.sums.subjects])
+            own = np.array([groups[where[name]] for name in split.sums.subjects])
             names = sorted(set(groups))
-            # Of two groups the second repeats the first with the sign turned: no second test.
             for name in names:
-                found.append((f"{attribute}={name}", split, compare_group(split.sums, own == name)))
-    tested = _distinct([name for name, _, _ in found], [score.p for _, _, score in found])
+                score = compare_group(split.sums, own == name)
+                found.append((f"{attribute}={name}", split, score))
+                # Of two groups the second repeats the first with the sign turned: one test.
+                places.append((split.metric, attribute, *([name] if len(names) != 2 else [])))
+                tests.setdefault(places[-1], score.p)
+    adjusted = dict(zip(tests, holm(list(tests.values())), strict=True))
     out: dict[str, list[ScoreRow]] = {}
-    for (name, split, score), p in zip(found, tested, strict=True):
-        out.setdefault(name, []).append(_row(m, name, split, score, p))
-    return out
-
-
-def _distinct(names: Sequence[str], p: Sequence[float]) -> list[float]:
-    """Return p adjusted by Holm, counting the two halves of an attribute as one comparison."""
-    attributes = [name.split("=")[0] for name in names]
-    halves = {a for a in attributes if len({n for n in names if n.startswith(f"{a}=")}) == 2}
-    first = [
-        a not in halves or name == min(n for n in names if n.startswith(f"{a}="))
-        for a, name in zip(attributes, names, strict=True)
-    ]
-    adjusted = holm([value if own else float("nan") for value, own in zip(p, first, strict=True)])
-    last: dict[str, list[float]] = {}
-    out = []
-    for attribute, own, value in zip(attributes, first, adjusted, strict=True):
-        if own:
-            last.setdefault(attribute, []).append(value)
-            out.append(value)
-        else:
-            out.append(last[attribute][-1])
+    for (name, split, score), place in zip(found, places, strict=True):
+        out.setdefault(name, []).append(_row(m, name, split, score, adjusted[place]))
     return out
 
 
@@ -102,24 +85,19 @@ def _samples(m: Measured, name: str) -> int:
 def _splits(m: Measured, metrics: Sequence[str]) -> Iterator[_Split]:
     """Yield every metric that was measured as sums over subjects."""
     for group in metrics:
-        yield from SPLITS.get(group, _none)(m)
-
-
-def _none(m: Measured) -> Iterator[_Split]:
-    yield from ()
+        if group in SPLITS:
+            yield from SPLITS[group](m)
 
 
 def _fid(m: Measured) -> Iterator[_Split]:
     if not m.missing:
-        made, real = m.extracted("features")
-        values = frechet_distance(made, real) + frechet_influence(made, real)
+        values = m.frechet + m.frechet_influence
         yield _Split("fid", False, mean_sums(values, m.subjects_kept()), "contribution")
 
 
 def _prdc(m: Measured) -> Iterator[_Split]:
     if not m.missing:
-        made, real = m.extracted("features")
-        near = neighbourhoods(real, made)
+        near = m.near
         yield _Split("precision", True, mean_sums(near.precision(), m.subjects_kept()))
         yield _Split("density", True, mean_sums(near.density(), m.subjects_kept()))
 
@@ -137,9 +115,7 @@ def _aaad(m: Measured) -> Iterator[_Split]:
 def _au(m: Measured) -> Iterator[_Split]:
     found = m.whole(m.second) >= m.thresholds[m.second]
     yield _Split("au_f1", True, f1_sums(found, m.labels, m.subjects))
-    leak = au_scores.off_target(found, m.labels)
-    leak[np.setdiff1d(np.arange(len(leak)), m.kept)] = 1
-    yield _Split("off_target", False, mean_sums(leak, m.subjects))
+    yield _Split("off_target", False, mean_sums(off_target_shares(m), m.subjects))
 
 
 def _lpips(m: Measured) -> Iterator[_Split]:

@@ -6,7 +6,6 @@ for the person.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aubench.batches import check_images, padded
 from aubench.errors import AubenchError
-from aubench.files import sha256_file
+from aubench.files import read_card, sha256_file
 
 Images = npt.NDArray[np.uint8]
 
@@ -86,12 +86,6 @@ class Embedder(nn.Module):
         return F.normalize(self.norm3(self.project(y)).float())
 
 
-def check_images(images: Images) -> None:
-    """Raise TypeError unless images are uint8 [N, H, W, 3]."""
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-        raise TypeError(f"want uint8 [N, H, W, 3], got {images.dtype} {images.shape}")
-
-
 @dataclass(frozen=True)
 class Identity:
     """From images to embeddings.
@@ -130,29 +124,13 @@ class Identity:
         with torch.inference_mode():
             for i in range(0, len(images), MICRO_BATCH):
                 part = images[i : i + MICRO_BATCH]
-                short = MICRO_BATCH - len(part)
-                padded = np.concatenate([part, np.repeat(part[-1:], short, 0)]) if short else part
-                x = torch.from_numpy(np.ascontiguousarray(padded)).to(self.device)
+                whole = np.ascontiguousarray(padded(part, MICRO_BATCH))
+                x = torch.from_numpy(whole).to(self.device)
                 x = x.permute(0, 3, 1, 2).float() / 255
                 if x.shape[2:] != (self.size, self.size):
                     x = F.interpolate(x, (self.size,) * 2, mode="bilinear", antialias=True)
                 out[i : i + len(part)] = self.network(x)[: len(part)].float().cpu().numpy()
         return out
-
-
-def _read_card(path: Path, digest: str) -> dict[str, Any]:
-    """Return the card beside weights, after comparing its digest."""
-    try:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        told = str(card["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise AubenchError(f"{path} is not a card of weights", "restore the file") from error
-    if digest != told:
-        raise AubenchError(
-            f"weights beside {path} have sha256 {digest[:12]}, the card says {told[:12]}",
-            "restore the file",
-        )
-    return card
 
 
 def load(name: str = "nano-id", device: str = "cpu", folder: Path = WEIGHTS) -> Identity:
@@ -175,7 +153,7 @@ def load(name: str = "nano-id", device: str = "cpu", folder: Path = WEIGHTS) -> 
     if not path.is_file() or not card_path.is_file():
         raise AubenchError(f"no weights of identity network '{name}' at {path}", "restore the file")
     digest = sha256_file(path)
-    card, network = _read_card(card_path, digest), Embedder()
+    card, network = read_card(card_path, digest), Embedder()
     try:
         state = {
             key: value.float() if value.is_floating_point() else value

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from aubench.batches import check_images, padded
 from aubench.errors import AubenchError, suggest
 from aubench.files import sha256_file
 
@@ -44,8 +45,7 @@ def to_tensor(images: npt.NDArray[np.uint8], device: str) -> Tensor:
     Raises:
         TypeError: another dtype or shape.
     """
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-        raise TypeError(f"want uint8 [N, H, W, 3], got {images.dtype} {images.shape}")
+    check_images(images)
     # A copy: arrays of a decoder may be read-only, which torch does not take.
     return torch.from_numpy(images.copy()).to(device).permute(0, 3, 1, 2).float()
 
@@ -58,9 +58,7 @@ def in_micro_batches(
     with torch.inference_mode(), torch.autocast(device.split(":")[0], enabled=False):
         for i in range(0, len(images), MICRO_BATCH):
             part = images[i : i + MICRO_BATCH]
-            short = MICRO_BATCH - len(part)
-            padded = np.concatenate([part, np.repeat(part[-1:], short, 0)]) if short else part
-            for name, value in run(to_tensor(padded, device)).items():
+            for name, value in run(to_tensor(padded(part, MICRO_BATCH), device)).items():
                 parts.setdefault(name, []).append(value[: len(part)].float().cpu().numpy())
     return {name: np.concatenate(values) for name, values in parts.items()}
 
