@@ -46,8 +46,8 @@ def ablate(
     Interrupt it at any time; the same command resumes. Records lie in OUT/records, a folder
     that `aubench report --leaderboards` prints.
     """
-    from aubench.cli.train import parse_setting
-    from aubench.errors import AubenchError, suggest
+    from aubench.cli.train import parse_setting, preset_of
+    from aubench.errors import AubenchError
     from aubench.generator import Ablatable, Training
     from aubench.registry import generator_class
 
@@ -58,12 +58,7 @@ def ablate(
         for row in cls.rows:
             click.echo(f"{row.name:26} {row.table}  {row.title}")
         return
-    name = preset or cls.presets[0]
-    if name not in cls.presets:
-        raise AubenchError(
-            f"{model} has no preset '{name}'{suggest(name, cls.presets)}",
-            f"choose from {', '.join(cls.presets)}",
-        )
+    name = preset_of(model, preset, cls.presets)
     chosen = _chosen(cls, rows)
     folder = out or Path("ablations") / f"{model}-{name}"
     options = dict(parse_setting(word) for word in settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -34,19 +35,14 @@ def train(
 
     The training can be interrupted at any time; the same command resumes it.
     """
-    from aubench.errors import AubenchError, suggest
+    from aubench.errors import AubenchError
     from aubench.generator import Trainable, Training
     from aubench.registry import generator_class
 
     cls = generator_class(model)
     if not isinstance(cls, Trainable):
         raise AubenchError(f"model '{model}' cannot be trained here", "see `aubench models`")
-    name = preset or cls.presets[0]
-    if name not in cls.presets:
-        raise AubenchError(
-            f"{model} has no preset '{name}'{suggest(name, cls.presets)}",
-            f"choose from {', '.join(cls.presets)}",
-        )
+    name = preset_of(model, preset, cls.presets)
     if stage is not None and stage not in cls.stages:
         known = ", ".join(map(str, cls.stages)) or "none; leave --stage out"
         raise AubenchError(f"{model} has no stage {stage}", f"its stages: {known}")
@@ -54,6 +50,22 @@ def train(
     place = out or Path("trainings") / f"{model}-{name}"
     weights = cls.fit(Training(name, data, place, stage, steps, seed, device, options))
     click.echo(f"weights {weights}")
+
+
+def preset_of(model: str, name: str | None, known: Sequence[str]) -> str:
+    """Return the preset asked for, or a model's first.
+
+    Raises:
+        AubenchError: the model has no such preset.
+    """
+    from aubench.errors import AubenchError, suggest
+
+    if name is not None and name not in known:
+        raise AubenchError(
+            f"{model} has no preset '{name}'{suggest(name, known)}",
+            f"choose from {', '.join(known)}",
+        )
+    return name or known[0]
 
 
 def parse_setting(word: str) -> tuple[str, str]:

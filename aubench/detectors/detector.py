@@ -23,6 +23,7 @@ from aubench.detectors.preparation import NANO, PAPER, Preparation, normalise
 from aubench.errors import AubenchError, suggest
 from aubench.facs import AUS
 from aubench.files import read_card, sha256_file
+from aubench.shipped import restore
 
 __all__ = ["Detector", "NetworkDetector", "build", "load", "normalise"]
 
@@ -179,29 +180,11 @@ def load(
 
 
 def _load_nano(name: str, device: str, path: Path) -> Detector:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     if name not in ARCHITECTURES:
         raise _unknown(name)
-    network, card_path = build(name), path.with_suffix(".card.json")
-    if not path.is_file() or not card_path.is_file():
-        raise AubenchError(
-            f"no weights of detector '{name}' at {path}",
-            f"`aubench train-au-detector --preset {name}`",
-        )
-    digest = sha256_file(path)
-    card = read_card(card_path, digest)
-    try:
-        state = {
-            key: value.float() if value.is_floating_point() else value
-            for key, value in load_file(path).items()
-        }
-        network.load_state_dict(state, strict=True)
-    except (SafetensorError, RuntimeError, OSError) as error:
-        first = str(error).splitlines()[0]
-        raise AubenchError(f"{path} does not hold detector '{name}': {first}") from error
-    network.eval().requires_grad_(False).to(device)
+    network = build(name)
+    remedy = f"`aubench train-au-detector --preset {name}`"
+    digest, card = restore(network, path, f"detector '{name}'", remedy, device)
     thresholds = np.array(card["thresholds"], np.float32)
     mask = np.ones(len(AUS), np.bool_)
     return NetworkDetector(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from aubench.batches import check_images, padded
 from aubench.errors import AubenchError
-from aubench.files import read_card, sha256_file
+from aubench.shipped import restore
 
 Images = npt.NDArray[np.uint8]
 
@@ -144,25 +144,9 @@ def load(name: str = "nano-id", device: str = "cpu", folder: Path = WEIGHTS) -> 
     Raises:
         AubenchError: unknown name, missing, truncated or foreign weights, wrong digest.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     if name not in NAMES:
         raise AubenchError(f"unknown identity network '{name}'", f"choose from {', '.join(NAMES)}")
-    path, card_path = folder / f"{name}.safetensors", folder / f"{name}.card.json"
-    if not path.is_file() or not card_path.is_file():
-        raise AubenchError(f"no weights of identity network '{name}' at {path}", "restore the file")
-    digest = sha256_file(path)
-    card, network = read_card(card_path, digest), Embedder()
-    try:
-        state = {
-            key: value.float() if value.is_floating_point() else value
-            for key, value in load_file(path).items()
-        }
-        network.load_state_dict(state, strict=True)
-    except (SafetensorError, RuntimeError, OSError) as error:
-        first = str(error).splitlines()[0]
-        raise AubenchError(f"{path} does not hold identity network '{name}': {first}") from error
-    network.eval().requires_grad_(False).to(device)
+    network, path = Embedder(), folder / f"{name}.safetensors"
+    digest, card = restore(network, path, f"identity network '{name}'", "restore the file", device)
     identity = f"{name}@{digest[:12]}|{SIZE}px"
     return Identity(name, identity, digest, card, network, device)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aubench.errors import AubenchError
+from aubench_baselines.tensors import fill_strictly
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,15 +122,7 @@ def fill(unet: Any, encoder: AUEncoder, state: Mapping[str, Tensor], where: str)
     for name, module in unet.attn_processors.items():
         if isinstance(module, DecoupledAttention):
             wanted |= {f"{name}.{key}": value for key, value in module.named_parameters()}
-    missing, extra = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
-    if missing or extra:
-        what = f"lacks tensor {missing[0]}" if missing else f"holds an unknown tensor {extra[0]}"
-        raise AubenchError(f"{where} {what}", "weights of FineFace for this base")
-    for key, value in wanted.items():
-        if state[key].shape != value.shape:
-            raise AubenchError(
-                f"{where}: {key} is {tuple(state[key].shape)}, not {tuple(value.shape)}",
-                "another base: FineFace has files for SD 2.1 and for SD 1.5",
-            )
-        with torch.no_grad():
-            value.copy_(state[key])
+    fill_strictly(
+        wanted, state, where, "weights of FineFace for this base",
+        "another base: FineFace has files for SD 2.1 and for SD 1.5",
+    )  # fmt: skip

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aubench.errors import AubenchError
 from aubench_baselines.fineface_modules import AUS, attend
+from aubench_baselines.tensors import fill_strictly
 
 PROMPT = "A close up of a person."
 CHANNELS = 8
@@ -126,17 +126,7 @@ def fill(module: nn.Module, state: dict[str, Tensor], where: str) -> None:
     Raises:
         AubenchError: names the first that is missing, left over or of another shape.
     """
-    wanted = module.state_dict()
-    missing, extra = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
-    if missing or extra:
-        what = f"lacks tensor {missing[0]}" if missing else f"holds an unknown tensor {extra[0]}"
-        raise AubenchError(f"{where} {what}", "the official weights of MagicFace")
-    for key, value in wanted.items():
-        if state[key].shape != value.shape:
-            raise AubenchError(
-                f"{where}: {key} is {tuple(state[key].shape)}, not {tuple(value.shape)}"
-            )
-    module.load_state_dict(state)
+    fill_strictly(module.state_dict(), state, where, "the official weights of MagicFace")
 
 
 def to_latents(vae: Any, images: Tensor) -> Tensor:

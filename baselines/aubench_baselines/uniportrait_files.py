@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from aubench.errors import AubenchError
+from aubench_baselines.tensors import fill_strictly
 from aubench_baselines.uniportrait_modules import (
     RANK,
     FaceBackbone,
@@ -76,17 +77,7 @@ def fill(module: nn.Module, state: Any, where: str) -> None:
     """
     if not isinstance(state, dict):
         raise AubenchError(f"{where} is missing", "restore the file")
-    wanted = module.state_dict()
-    missing, extra = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
-    if missing or extra:
-        what = f"lacks tensor {missing[0]}" if missing else f"holds an unknown tensor {extra[0]}"
-        raise AubenchError(f"{where} {what}", "the official files of UniPortrait for SD 1.5")
-    for key, value in wanted.items():
-        if state[key].shape != value.shape:
-            raise AubenchError(
-                f"{where}: {key} is {tuple(state[key].shape)}, not {tuple(value.shape)}"
-            )
-    module.load_state_dict(state)
+    fill_strictly(module.state_dict(), state, where, "the official files of UniPortrait for SD 1.5")
 
 
 class Face(nn.Module):
