@@ -6,7 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from aubench.errors import AubenchError
 from aubench.files import write_text
@@ -87,8 +93,33 @@ class Provenance(_Model):
     command: str
 
 
+class StageCost(_Model):
+    """What a stage cost over all the calls that a run took.
+
+    Attributes:
+        seconds: of the wall clock.
+        processor_seconds: of all cores, with processes that were started and have ended.
+        images: made by ``generate``, brought by ``render``, passed to the networks by ``measure``,
+            scored by ``score``.
+        peak_memory_mib: largest resident set of the process.
+        device_memory_mib: largest allocation on CUDA, None without.
+        calls: how many calls of the run came to this stage.
+    """
+
+    seconds: float
+    processor_seconds: float
+    images: int
+    peak_memory_mib: float
+    device_memory_mib: float | None = None
+    calls: int
+
+
 class Record(_Model):
-    """The result of one run of one model on one protocol."""
+    """The result of one run of one model on one protocol.
+
+    ``costs`` is empty in records of former versions; their ``seconds`` are those of the call that
+    finished the run, which may have found images made and features measured.
+    """
 
     schema_version: int = SCHEMA
     protocol: ProtocolInfo
@@ -99,15 +130,24 @@ class Record(_Model):
     groups: dict[str, list[ScoreRow]] = {}
     provenance: Provenance
     seconds: dict[str, float]
+    costs: dict[str, StageCost] = {}
     created: str
+
+    @model_serializer(mode="wrap")
+    def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out costs where there are none: a former record stays as it was written."""
+        data: dict[str, Any] = handler(self)
+        if not data.get("costs", True):
+            del data["costs"]
+        return data
 
     def score(self, metric: str) -> ScoreRow | None:
         """Return the row of a metric, None where it was not measured."""
         return next((row for row in self.scores if row.metric == metric), None)
 
     def content(self) -> dict[str, Any]:
-        """Return what two runs of the same thing must agree on: all but times and command."""
-        data = self.model_dump(mode="json", exclude={"seconds", "created"})
+        """Return what two runs of the same thing must agree on: all but costs, times and command."""
+        data = self.model_dump(mode="json", exclude={"seconds", "costs", "created"})
         data["provenance"].pop("command")
         return data
 
