@@ -1,4 +1,4 @@
-"""Training detectors: list files, unknown labels, folds, resume, both stages, the report."""
+"""Training detectors: settings, views, resume after a kill, both stages, two processes."""
 
 import json
 import os
@@ -11,18 +11,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from detector_parts import labels_like, write_lists
 from PIL import Image
-from sklearn import metrics
-from sklearn.calibration import calibration_curve
 
 from aubench.cli.train_au_detector import PRESETS as OFFERED
-from aubench.detectors import calibration, losses
-from aubench.detectors.calibration import best_thresholds, f1_scores, mean_of, measure
+from aubench.detectors import calibration
+from aubench.detectors.calibration import measure
 from aubench.detectors.checkpoints import Layout, save
 from aubench.detectors.detector import build, load
-from aubench.detectors.faces import Changes, Views, from_files, in_memory, random_view, square
-from aubench.detectors.folds import Parts, held_out, open_parts, third
-from aubench.detectors.lists import read_fold, read_labels
+from aubench.detectors.faces import Changes, Views, in_memory, random_view, square
+from aubench.detectors.folds import Parts
+from aubench.detectors.lists import read_fold
 from aubench.detectors.settings import PRESETS, Settings, settings_for
 from aubench.detectors.start import start
 from aubench.detectors.train import Trainer, train
@@ -30,13 +29,6 @@ from aubench.errors import AubenchError
 from aubench.facs import AUS
 
 SMALL = Settings("nano-b", epochs=2, batch=16, segment=2)
-
-
-def labels_like(count, seed=1, unknown=0.0):
-    rng = np.random.default_rng(seed)
-    labels = (rng.random((count, 12)) < 0.4).astype(np.int8)
-    labels[rng.random((count, 12)) < unknown] = -1
-    return labels
 
 
 def faces(count=56, side=128, seed=0, unknown=0.0):
@@ -48,257 +40,6 @@ def faces(count=56, side=128, seed=0, unknown=0.0):
 
 def parts(count=56, **how):
     return Parts(faces(count, **how), faces(24, seed=5, **how), faces(24, seed=9, **how), {})
-
-
-def write_lists(folder, train=6, test=3, side=8):
-    """Write the official layout: one subject a frame, labels with a 9 in the second line."""
-    subjects = {
-        "train": [f"F{i:03d}" for i in range(train)],
-        "test": [f"M{i:03d}" for i in range(test)],
-    }
-    (folder / "list").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for part, names in subjects.items():
-        paths = [f"{name}/T1/{k + 7}.jpg" for k, name in enumerate(names)]
-        rows = [[str(v) for v in row] for row in labels_like(len(names), seed=3)]
-        rows[1][4] = "9"
-        for path in paths:
-            (folder / "img" / path).parent.mkdir(parents=True)
-            image = rng.integers(0, 256, (side, side + 4, 3)).astype(np.uint8)
-            Image.fromarray(image).save(folder / "img" / path)
-        stem = f"BP4D_{part}"
-        (folder / "list" / f"{stem}_img_path_fold1.txt").write_text("\n".join(paths) + "\n")
-        (folder / "list" / f"{stem}_label_fold1.txt").write_text(
-            "\n".join(map(" ".join, rows)) + "\n"
-        )
-    return folder
-
-
-def change(folder, kind, line, text):
-    """Replace a line (from 1) of a list, remove it if text is None."""
-    path = folder / "list" / f"BP4D_{kind}_fold1.txt"
-    lines = path.read_text().splitlines()
-    lines[line - 1 : line] = [] if text is None else [text]
-    path.write_text("\n".join(lines) + "\n")
-
-
-# --- list files ----------------------------------------------------------------------------------
-
-
-def test_lists_are_read(tmp_path):
-    folder = write_lists(tmp_path)
-    fold = read_fold(folder, 1)
-    assert (len(fold.train), len(fold.test), fold.prefix, fold.weights) == (6, 3, "BP4D", None)
-    expected = labels_like(6, seed=3)
-    expected[1, 4] = -1
-    np.testing.assert_array_equal(fold.train.labels, expected)
-    assert list(fold.train.subjects[:2]) == ["F000", "F001"]
-    with Image.open(folder / "img" / "F002" / "T1" / "9.jpg") as image:
-        np.testing.assert_array_equal(fold.train.image(2), np.asarray(image))
-    before = fold.fingerprint
-    change(folder, "train_label", 1, "1 1 1 1 1 1 1 1 1 1 1 1")
-    assert read_fold(folder, 1).fingerprint != before
-
-
-BAD = [
-    ("train_label", 6, None, r"train_label_fold1.txt ends after line 5, .*img_path.* has 6"),
-    ("train_img_path", 6, None, r"train_img_path_fold1.txt ends after line 5, .*label.* has 6"),
-    ("train_label", 3, "0 1 0", r"train_label_fold1.txt line 3 has 3 values"),
-    ("test_label", 2, "0 1 0 0 0 0 0 0 0 0 2 0", r"test_label_fold1.txt line 2: AU23 is '2'"),
-    ("train_label", 1, "0 1 0 0 0 0 0 x 0 0 0 0", r"train_label_fold1.txt line 1: AU14 is 'x'"),
-    ("train_label", 2, "", r"train_label_fold1.txt line 2 has 0 values"),
-    ("test_img_path", 3, "M002/T1/1.jpg", r"test_img_path_fold1.txt line 3: no image .*M002/T1/1"),
-    ("train_img_path", 4, "F9.jpg", r"train_img_path_fold1.txt line 4: 'F9.jpg' is no path"),
-    ("train_img_path", 4, "../F9/1.jpg", r"line 4: '../F9/1.jpg' is no path"),
-    ("test_img_path", 1, "F001/T1/8.jpg", r"test_img_path_fold1.txt line 1: subject F001 is in"),
-]
-
-
-@pytest.mark.parametrize(("kind", "line", "text", "expected"), BAD)
-def test_faults_are_named_with_file_and_line(tmp_path, kind, line, text, expected):
-    folder = write_lists(tmp_path)
-    change(folder, kind, line, text)
-    with pytest.raises(AubenchError, match=expected) as error:
-        read_fold(folder, 1)
-    assert "\n" not in str(error.value)
-
-
-def test_faults_of_the_layout(tmp_path):
-    with pytest.raises(AubenchError, match=r"no folder .*list"):
-        read_fold(tmp_path, 1)
-    folder = write_lists(tmp_path)
-    with pytest.raises(AubenchError, match=r"has no list \*_train_img_path_fold2.txt"):
-        read_fold(folder, 2)
-    (folder / "list" / "BP4D_test_label_fold1.txt").write_text("\n")
-    with pytest.raises(AubenchError, match=r"test_label_fold1.txt is empty"):
-        read_fold(folder, 1)
-    (folder / "list" / "BP4D_test_label_fold1.txt").unlink()
-    with pytest.raises(AubenchError, match=r"cannot read the list .*test_label_fold1.txt"):
-        read_fold(folder, 1)
-
-
-def test_relation_and_weight_files_are_checked(tmp_path):
-    folder = write_lists(tmp_path)
-    labels = read_fold(folder, 1).train.labels
-    known = np.where(labels < 0, 0, labels).astype(int)
-    classes = (2 * known[:, :, None] + known[:, None, :]).reshape(6, 144)
-    relation = folder / "list" / "BP4D_train_AU_relation_fold1.txt"
-    relation.write_text("\n".join(" ".join(map(str, row)) for row in classes) + "\n")
-    weights = folder / "list" / "BP4D_weight_fold1.txt"
-    weights.write_text("\t".join(["1.0"] * 12) + "\n")
-    np.testing.assert_array_equal(read_fold(folder, 1).weights, np.ones(12))
-    change(folder, "train_AU_relation", 6, None)
-    with pytest.raises(AubenchError, match=r"AU_relation_fold1.txt ends after line 5"):
-        read_fold(folder, 1)
-    classes[5, 13] = 3 - classes[5, 13]
-    relation.write_text("\n".join(" ".join(map(str, row)) for row in classes) + "\n")
-    with pytest.raises(AubenchError, match=r"AU_relation_fold1.txt line 6: the edge AU2-AU2"):
-        read_fold(folder, 1)
-    relation.unlink()
-    weights.write_text("1 2\n")
-    with pytest.raises(AubenchError, match=r"weight_fold1.txt line 1"):
-        read_fold(folder, 1)
-
-
-def test_minus_one_is_unknown_too(tmp_path):
-    path = tmp_path / "labels.txt"
-    path.write_text("\ufeff9 -1 0 1 0 0 0 0 0 0 0 0\r\n\n", encoding="utf-8")
-    assert read_labels(path).tolist() == [[-1, -1, 0, 1] + [0] * 8]
-
-
-def test_an_unreadable_image_is_named_also_by_a_reading_process(tmp_path):
-    folder = write_lists(tmp_path, train=20, test=12)
-    (folder / "img" / "F003" / "T1" / "10.jpg").write_bytes(b"no image")
-    settings = Settings("nano-b", str(folder), 1, epochs=1, batch=4, hold_out=0.0)
-    for workers in (0, 1):
-        trainer = Trainer(settings, tmp_path / "out", resume=False, cpu=True, workers=workers)
-        with pytest.raises(AubenchError, match=r"10.jpg cannot be read as an image") as error:
-            trainer.run_epoch()
-        assert "\n" not in str(error.value) and "Traceback" not in str(error.value)
-
-
-# --- unknown labels, weights, losses -------------------------------------------------------------
-
-
-def test_masked_losses_in_closed_form():
-    """An unknown label has no part in the loss, in its divisor, nor in the gradient."""
-    p = torch.tensor([[0.9, 0.2, 0.7], [0.4, 0.6, 0.5]], requires_grad=True)
-    target = torch.tensor([[1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
-    weight = torch.tensor([1.5, 0.5, 1.0])
-    whole = losses.Whole.of(target)
-    assert (whole.labels, whole.pairs) == (4, 8)
-    loss = losses.masked_asymmetric(p, target, weight, whole)
-    terms = [1.5 * -np.log(0.9), 0.5 * 0.2 * -np.log(0.8), 0.5 * -np.log(0.6), 0.5 * -np.log(0.5)]
-    assert float(loss.detach()) == pytest.approx(sum(terms) / 4, rel=1e-5)
-    loss.backward()
-    assert p.grad[0, 2] == 0 and p.grad[1, 0] == 0 and (p.grad != 0).sum() == 4
-    entropy = losses.masked_entropy(p.detach(), target, whole)
-    logs = [np.log(0.9), np.log(0.8), np.log(0.6), np.log(0.5)]
-    assert float(entropy) == pytest.approx(-sum(logs) / 4, rel=1e-5)
-
-
-def test_masked_edges_in_closed_form():
-    target = torch.tensor([[1.0, 0.0, -1.0], [-1.0, -1.0, -1.0]])
-    logits = torch.randn(2, 9, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    whole = losses.Whole.of(target)
-    loss = losses.masked_edges(logits, target, 0.05, whole)
-    log_p = logits.detach().log_softmax(-1)
-    classes = {0: 3, 1: 2, 3: 1, 4: 0}  # edge 3 i + j of the known AUs 0 and 1: 2 a_i + a_j
-    expected = -np.mean([float(log_p[0, edge, k]) for edge, k in classes.items()]) * 0.05
-    assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
-    loss.backward()
-    touched = logits.grad.abs().sum(-1) > 0
-    assert touched.sum() == 4 and touched[0, [0, 1, 3, 4]].all()
-    alone = losses.masked_edges(logits, target[[1, 1]], 0.05, losses.Whole.of(target[[1, 1]]))
-    assert float(alone.detach()) == 0
-
-
-def test_parts_of_a_batch_add_up_to_its_loss():
-    target = torch.from_numpy(labels_like(8, unknown=0.3)).float()
-    target[:2] = -1
-    draw = torch.Generator().manual_seed(0)
-    p, logits = torch.rand(8, 12, generator=draw), torch.randn(8, 144, 4, generator=draw)
-    whole, weight = losses.Whole.of(target), torch.linspace(0.5, 1.5, 12)
-    for loss in (
-        lambda a: losses.masked_asymmetric(p[a], target[a], weight, whole),
-        lambda a: losses.masked_entropy(p[a], target[a], whole),
-        lambda a: losses.masked_edges(logits[a], target[a], 0.05, whole),
-    ):
-        cut = sum(float(loss(slice(a, a + 2))) for a in range(0, 8, 2))
-        assert cut == pytest.approx(float(loss(slice(0, 8))), rel=1e-5)
-
-
-def test_au_weights_are_one_over_the_rate():
-    labels = torch.from_numpy(labels_like(200, unknown=0.2))
-    rate = np.array([float((c == 1).sum()) / float((c >= 0).sum()) for c in labels.T])
-    expected = (1 / rate) / (1 / rate).sum() * 12
-    np.testing.assert_allclose(losses.au_weights(labels).numpy(), expected, rtol=1e-5)
-    labels[:, 3] = -1
-    weight = losses.au_weights(labels)
-    assert weight[3] == 0 and float(weight.sum()) == pytest.approx(11, rel=1e-5)
-    others = np.delete(1 / rate, 3)
-    np.testing.assert_allclose(np.delete(weight.numpy(), 3), others / others.mean(), rtol=1e-5)
-
-
-def test_unknown_labels_change_nothing_in_the_scores():
-    labels, p = labels_like(300), np.random.default_rng(2).random((300, 12)).astype(np.float32)
-    holes = np.random.default_rng(3).random((300, 12)) < 0.3
-    masked = np.where(holes, -1, labels).astype(np.int8)
-    scores = f1_scores(p >= 0.5, masked)
-    for k in range(12):
-        kept = ~holes[:, k]
-        expected = metrics.f1_score(labels[kept, k], p[kept, k] >= 0.5)
-        assert scores[k] == pytest.approx(expected)
-    masked[:, 0] = -1
-    assert np.isnan(f1_scores(p >= 0.5, masked)[0]) and best_thresholds(p, masked)[0] == 0.5
-    assert mean_of(f1_scores(p >= 0.5, masked)) == pytest.approx(scores[1:].mean())
-
-
-# --- folds ---------------------------------------------------------------------------------------
-
-
-def test_thirds_are_exclusive_and_complete():
-    subjects = np.array([f"S{i % 41:03d}" for i in range(500)])
-    tested = [third(subjects, fold) for fold in (1, 2, 3)]
-    assert (sum(t.astype(int) for t in tested) == 1).all()
-    people = [set(subjects[t]) for t in tested]
-    assert [len(p) for p in people] == [14, 14, 13]
-    assert all(not set(subjects[~t]) & p for t, p in zip(tested, people, strict=True))
-    for share, count in ((0.125, 5), (0.0001, 1), (0.99, 40)):
-        held = held_out(subjects, share)
-        assert len(set(subjects[held])) == count and not set(subjects[held]) & set(subjects[~held])
-    with pytest.raises(AubenchError, match="one subject"):
-        held_out(np.array(["a", "a"]), 0.5)
-
-
-def test_folds_of_synfacs_and_of_lists(tmp_path):
-    seen = []
-    for fold in (1, 2, 3):
-        settings = replace(Settings("resnet18", size=48), fold=fold, limit=3)
-        opened = synfacs_without_images(settings)
-        people = [set(f.subjects) for f in (opened.train, opened.validation, opened.test)]
-        assert not people[0] & people[1] and not people[0] & people[2] and not people[1] & people[2]
-        seen.append(people[2])
-    assert not seen[0] & seen[1] and not seen[1] & seen[2]
-    folder = write_lists(tmp_path, train=8)
-    settings = Settings("nano-b", str(folder), 1, hold_out=0.25)
-    opened = open_parts(settings)
-    assert (len(opened.train), len(opened.validation), len(opened.test)) == (6, 2, 3)
-    assert opened.about["validated on"] == "held-out subjects"
-    published = open_parts(replace(settings, hold_out=0.0))
-    assert len(published.train) == 8 and published.validation is not published.train
-    np.testing.assert_array_equal(published.validation.rows, published.test.rows)
-    assert opened.fingerprint != published.fingerprint
-
-
-def synfacs_without_images(settings):
-    from unittest import mock
-
-    with mock.patch("aubench.datasets.images.SynfacsImages.prefetch"):
-        return open_parts(settings)
-
-
-# --- settings and start --------------------------------------------------------------------------
 
 
 def test_presets_have_the_published_settings():
@@ -350,9 +91,6 @@ def test_backbone_weights_are_torchvisions(tmp_path):
         start(settings_for("resnet50", backbone_weights=str(path)))
 
 
-# --- views ---------------------------------------------------------------------------------------
-
-
 def test_random_views_are_drawn_for_each_image_alone():
     some = faces(4, side=64)
     views = [Views(some, False, (1, epoch)) for epoch in (0, 0, 1)]
@@ -386,9 +124,6 @@ def test_changes_of_a_part_are_those_of_the_batch():
     torch.testing.assert_close(changes.apply(x[2:5], slice(2, 5)), whole[2:5], rtol=0, atol=0)
     assert float(whole.min()) >= 0 and float(whole.max()) <= 1
     assert (whole - x).abs().mean() > 0.01
-
-
-# --- training ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("preset", ["nano-a", "nano-b"])
@@ -568,6 +303,8 @@ trainer.run()
 if trainer.accelerator.is_main_process:
     Path({out!r}, "history.json").write_text(json.dumps(trainer.history))
 """
+
+
 SHARED = Settings("nano-a", epochs=2, batch=8, precision="float32", rate=1e-4)
 
 
@@ -600,86 +337,3 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
     assert len(two) == 2
     for a, b in zip(two, alone.history, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=2e-3)
-
-
-# --- report --------------------------------------------------------------------------------------
-
-
-def test_report_agrees_with_scikit_learn():
-    rng = np.random.default_rng(0)
-    labels = labels_like(500, unknown=0.2)
-    p = np.clip(0.3 * (labels == 1) + 0.8 * rng.random((500, 12)), 0, 1).astype(np.float32)
-    thresholds = best_thresholds(p, labels)
-    report = measure(p, labels, thresholds, np.array(["a", "b"] * 250))
-    assert (report["images"], report["subjects"]) == (500, 2)
-    for k, au in enumerate(AUS):
-        row, known = report["AUs"][f"AU{au}"], labels[:, k] >= 0
-        y, q = labels[known, k], p[known, k].astype(np.float64)
-        assert (row["known"], row["active"]) == (known.sum(), y.sum())
-        pairs = q[y == 1][:, None] - q[y == 0][None]
-        area = ((pairs > 0) + 0.5 * (pairs == 0)).mean()
-        assert row["AUC"] == pytest.approx(area, abs=1e-6)
-        assert row["F1"] == pytest.approx(metrics.f1_score(y, q >= thresholds[k]), abs=1e-6)
-        assert row["F1 at 0.5"] == pytest.approx(metrics.f1_score(y, q >= 0.5), abs=1e-6)
-        assert row["Brier"] == pytest.approx(metrics.brier_score_loss(y, q), abs=1e-6)
-        order = np.argsort(-q, kind="stable")
-        precision = np.cumsum(y[order]) / np.arange(1, len(y) + 1)
-        assert row["average precision"] == pytest.approx(precision[y[order] == 1].mean(), abs=1e-4)
-        rate, mean = calibration_curve(y, q, n_bins=10)
-        assert [b["rate"] for b in row["reliability"]] == pytest.approx(rate, abs=1e-5)
-        assert [b["mean probability"] for b in row["reliability"]] == pytest.approx(mean, abs=1e-5)
-        counts = np.array([b["count"] for b in row["reliability"]])
-        assert counts.sum() == len(y)
-        expected = (counts * np.abs(rate - mean)).sum() / len(y)
-        assert row["calibration error"] == pytest.approx(expected, abs=1e-5)
-    f1 = [row["F1"] for row in report["AUs"].values()]
-    assert report["mean"]["F1"] == pytest.approx(np.mean(f1), abs=1e-5)
-
-
-def test_report_of_aus_that_are_unknown_or_of_one_class(tmp_path):
-    labels, p = labels_like(40), np.random.default_rng(0).random((40, 12)).astype(np.float32)
-    labels[:, 0], labels[:, 1], p[:, 2] = -1, 0, np.nan
-    part = measure(p, labels, np.full(12, 0.5, np.float32), np.array(["a"] * 40))
-    for name in ("AU1", "AU4"):
-        row = part["AUs"][name]
-        assert row["known"] == 0 and row["F1"] is None and row["Brier"] is None
-    assert part["AUs"]["AU2"]["AUC"] is None and part["AUs"]["AU2"]["F1"] is None
-    assert part["AUs"]["AU2"]["Brier"] is not None
-    paths = calibration.write_report(tmp_path, {"test": part}, {"detector": "x@1"})
-    assert calibration.read_report(paths[0])["test"] == part
-    text = calibration.table(part).splitlines()
-    assert len(text) == 14 and "–" in text[1]
-    drawn = paths[1].read_text()
-    assert drawn.startswith("<?xml") and "AU24, error" in drawn
-    calibration.plot(paths[1], {"test": part}, "x@1")
-    assert paths[1].read_text() == drawn
-    (tmp_path / "report.json").write_text("{}")
-    with pytest.raises(AubenchError, match="not a report"):
-        calibration.read_report(paths[0])
-
-
-def test_thresholds_maximise_f1():
-    rng = np.random.default_rng(0)
-    labels = (rng.random((300, 12)) < 0.3).astype(np.int8)
-    p = np.clip(labels * 0.3 + rng.random((300, 12)) * 0.5, 0, 1).astype(np.float32)
-    chosen = f1_scores(p >= best_thresholds(p, labels), labels)
-    for t in (0.1, 0.3, 0.5, 0.7):
-        assert (chosen >= f1_scores(p >= t, labels) - 1e-9).all()
-
-
-def test_a_shipped_detector_is_assessed_on_lists(tmp_path):
-    from aubench.detectors import load_detector
-    from aubench.detectors.assess import assess, predict
-
-    folder = write_lists(tmp_path / "data", train=4, test=5)
-    odd = np.zeros((30, 20, 3), np.uint8)
-    Image.fromarray(odd).save(folder / "img" / "M001" / "T1" / "8.jpg")
-    detector = load_detector("nano-b")
-    path, drawn = assess(detector, tmp_path / "out", data=str(folder), fold=1, limit=None)
-    report = json.loads(path.read_text())
-    assert report["detector"] == detector.id and report["parts"]["test"]["images"] == 5
-    assert report["parts"]["test"]["AUs"]["AU7"]["known"] == 4 and drawn.is_file()
-    some = from_files(folder / "img", ["M001/T1/8.jpg"], np.zeros((1, 12), np.int8), ["M001"])
-    np.testing.assert_array_equal(predict(detector, some), detector.probabilities(odd[None]))
-    with pytest.raises(AubenchError, match="needs a fold"):
-        assess(detector, tmp_path / "out", data=str(folder), fold=None, limit=None)
