@@ -146,7 +146,7 @@ class Record(_Model):
         return next((row for row in self.scores if row.metric == metric), None)
 
     def content(self) -> dict[str, Any]:
-        """Return what two runs of the same thing must agree on: all but costs, times and command."""
+        """Return what two runs of the same thing must agree on: all but costs, date and command."""
         data = self.model_dump(mode="json", exclude={"seconds", "costs", "created"})
         data["provenance"].pop("command")
         return data

@@ -274,4 +274,6 @@ def merge_calls(path: Path, others: Iterable[Path]) -> None:
     Raises:
         AubenchError: the file cannot be written.
     """
-    write_calls(path, [*read_calls(path), *(call for other in others for call in read_calls(other))])
+    write_calls(
+        path, [*read_calls(path), *(call for other in others for call in read_calls(other))]
+    )

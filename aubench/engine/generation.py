@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from aubench.engine import costs
 from aubench.engine.folder import RunFolder, pixel_digest
 from aubench.errors import AubenchError
 from aubench.generator import SampleFailure, Unsupported
@@ -120,6 +121,7 @@ def generate(
     with bar(len(ids), "generate", "img", initial=len(ids) - len(todo)) as progress:
         for rows in _batches(todo, batch_size):
             _one_batch(folder, requests(samples, images, generator, rows, size), generator, size)
+            costs.count(len(rows))
             progress.update(len(rows))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from aubench.engine import (
     scores_response,
 )
 from aubench.engine.choices import DETECTED, Choices
+from aubench.engine.costs import Meter
 from aubench.engine.folder import RunFolder, read_png
 from aubench.engine.measured import Measured, gather
 from aubench.engine.rows import row
@@ -44,7 +44,6 @@ class Scored:
     groups: dict[str, list[ScoreRow]]
     networks: dict[str, str]
     target_source: str
-    seconds: dict[str, float]
 
 
 def score(
@@ -57,15 +56,30 @@ def score(
     size: int,
     device: str,
     choices: Choices,
+    meter: Meter | None = None,
 ) -> Scored:
     """Measure what the metrics need, once, and compute them.
 
     Writes ``grid.png``, ``leakage.csv`` where ``control`` and ``memorised.png`` where
     ``memorisation`` is asked for.
     """
-    start = time.perf_counter()
-    found = gather(folder, samples, images, protocol, info, metrics, size, device, choices)
-    middle = time.perf_counter()
+    meter = meter or Meter(None)
+    with meter.stage("measure"):
+        found = gather(folder, samples, images, protocol, info, metrics, size, device, choices)
+    with meter.stage("score"):
+        meter.count(len(found.kept))
+        return _scored(folder, samples, images, info, metrics, size, found)
+
+
+def _scored(
+    folder: RunFolder,
+    samples: SampleSet,
+    images: ImageSource,
+    info: GeneratorInfo,
+    metrics: Sequence[str],
+    size: int,
+    found: Measured,
+) -> Scored:
     rows: list[ScoreRow] = []
     for metric in metrics:
         rows += SCORERS[metric](found) if metric in SCORERS else []
@@ -81,11 +95,7 @@ def score(
     digests = {name: tag for name, tag in found.tags.items() if tag}
     if found.extractor:
         digests["extractor"] = found.extractor
-    seconds = {
-        "measure": round(middle - start, 2),
-        "score": round(time.perf_counter() - middle, 2),
-    }
-    return Scored(rows, subsets, groups, digests, found.source, seconds)
+    return Scored(rows, subsets, groups, digests, found.source)
 
 
 SCORERS: dict[str, Callable[[Measured], list[ScoreRow]]] = {
