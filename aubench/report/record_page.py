@@ -132,11 +132,42 @@ def _provenance(record: Record) -> str:
 
 
 def _cost(record: Record) -> str:
+    where = [("machine", record.provenance.hardware), ("device", record.provenance.device)]
+    table = _stages(record) if record.costs else _seconds(record)
+    return "<h2>Cost</h2>\n" + _list(where) + table
+
+
+def _seconds(record: Record) -> str:
+    """Return what records of former versions tell."""
     seconds, n = record.seconds, max(1, record.counts.generated)
     rows = [(name, f"{value:,.1f} s") for name, value in seconds.items()]
     rows.append(("all", f"{sum(seconds.values()):,.1f} s"))
     if "generate" in seconds:
         rows.append(("per generated image", f"{1000 * seconds['generate'] / n:,.1f} ms"))
-    where = [("machine", record.provenance.hardware), ("device", record.provenance.device)]
     note = '<p class="notes">Of the call that finished the run; images made before count not.</p>'
-    return "<h2>Cost</h2>\n" + _list(where + rows) + note
+    return _list(rows) + note
+
+
+def _stages(record: Record) -> str:
+    """Return what each stage cost over all calls."""
+    lines = []
+    for name, cost in record.costs.items():
+        each = f"{1000 * cost.seconds / cost.images:,.1f} ms" if cost.images else "—"
+        device = cost.device_memory_mib
+        cells = [
+            f"{cost.seconds:,.1f} s", f"{cost.processor_seconds:,.1f} s", f"{cost.images:,}", each,
+            f"{cost.peak_memory_mib:,.0f} MiB", "—" if device is None else f"{device:,.0f} MiB",
+            f"{cost.calls:,}",
+        ]  # fmt: skip
+        lines.append(
+            f"<tr><th>{escape(name)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        )
+    names = ("stage", "seconds", "processor", "images", "an image", "peak memory", "on the device",
+             "calls")  # fmt: skip
+    head = "".join(f"<th>{name}</th>" for name in names)
+    table = _table("Cost by stage", f"<tr>{head}</tr>", lines)
+    note = "All calls of the run; processor seconds are those of all cores."
+    made, asked = record.costs.get("generate"), record.counts.generated
+    if made is not None and made.images < asked:
+        note += f" Of {made.images:,} of {asked:,} images: what the others cost is not known."
+    return f'{table}\n<p class="notes">{note}</p>'
