@@ -162,6 +162,22 @@ def test_values_are_those_of_the_records(runs):
         assert a.difference == pytest.approx(-b.difference) and a.p == pytest.approx(b.p)
 
 
+def test_failed_samples_count_the_same_as_in_the_records(small_runs, runs, tmp_path, aubench):
+    """AUs that nobody sees on a face that is not there are no clean face."""
+    images = tmp_path / "images"
+    shutil.copytree(small_runs["oracle"] / "images", images)
+    for path in sorted(images.glob("*.png"))[:3]:
+        path.unlink()
+    aubench(
+        "run", "--model", "images", "--images", images, "--allow-missing", "--protocol", "conflict",
+        "--limit", 24, "--out", tmp_path / "run",
+    )  # fmt: skip
+    holed = open_run(tmp_path / "run")
+    assert holed.record.counts.failed == 3
+    for d in compare(holed, runs[0]).metrics:
+        assert d.first == pytest.approx(holed.record.score(d.name).value, abs=1e-9), d.name
+
+
 def test_command(small_runs, tmp_path, monkeypatch, capsys):
     from aubench.cli.main import cli
 

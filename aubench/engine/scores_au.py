@@ -28,8 +28,7 @@ def aaad(m: Measured) -> list[ScoreRow]:
             out.append(row(f"aaad{tail}", f"aaad|{about}", None, n, up=True, note=_quiet(quiet)))
             continue
         cosine = aaad_module.cosines(m.whole(network)[rows], wanted)
-        span = scale.high - scale.low
-        ci = bootstrap_mean((cosine - scale.low) / span, subjects)
+        ci = bootstrap_mean(scaled_cosines(m, network)[rows], subjects)
         note = f"low {scale.low:.4f}, high {scale.high:.4f}, {origin}"
         if quiet:
             note += f"; {_quiet(quiet)}"
@@ -43,6 +42,16 @@ def aaad(m: Measured) -> list[ScoreRow]:
             floor = aaad_module.aaad(aaad_module.cosines(truth, wanted[partners]), scale)
             out.append(row("aaad_ceiling", f"aaad-of-targets|{about}", ceiling, n, up=True))
             out.append(row("aaad_floor", f"aaad-of-shuffled-targets|{about}", floor, n, up=True))
+    return out
+
+
+def scaled_cosines(m: Measured, network: str) -> npt.NDArray[np.float64]:
+    """Return AAAD of each sample [N], whose mean is the run's; NaN where no AU is asked for."""
+    scale, _ = m.scale(network)
+    out = np.full(len(m.wanted), np.nan)
+    rows = aaad_module.comparable(m.wanted)
+    cosine = aaad_module.cosines(m.whole(network)[rows], m.wanted[rows])
+    out[rows] = (cosine - scale.low) / (scale.high - scale.low)
     return out
 
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from aubench.engine.measured import Measured
 from aubench.engine.rows import row
-from aubench.engine.scores_au import off_target_shares
+from aubench.engine.scores_au import off_target_shares, scaled_cosines
 from aubench.engine.scores_identity import identity_cosines
-from aubench.metrics import aaad as aaad_module
+from aubench.metrics.aaad import comparable
 from aubench.metrics.groups import (
     GroupScore,
     SubjectSums,
@@ -103,12 +103,10 @@ def _prdc(m: Measured) -> Iterator[_Split]:
 
 
 def _aaad(m: Measured) -> Iterator[_Split]:
-    rows = aaad_module.comparable(m.wanted)
-    subjects = [m.subjects[i] for i in rows]
+    asking = comparable(m.wanted)
+    subjects = [m.subjects[i] for i in asking]
     for network, name in ((m.first, "aaad"), (m.second, "aaad_second")):
-        scale, _ = m.scale(network)
-        cosine = aaad_module.cosines(m.whole(network)[rows], m.wanted[rows])
-        values = (cosine - scale.low) / (scale.high - scale.low)
+        values = scaled_cosines(m, network)[asking]
         yield _Split(name, True, mean_sums(values, subjects))
 
 

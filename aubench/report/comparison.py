@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from aubench.engine.measured import Measured
+from aubench.engine.scores_au import off_target_shares, scaled_cosines
 from aubench.errors import AubenchError
 from aubench.facs import AUS
-from aubench.metrics import au_scores
-from aubench.metrics.aaad import comparable, cosines
 from aubench.metrics.bootstrap import resamples
 from aubench.metrics.frechet import frechet_distance, frechet_influence
 from aubench.metrics.kernel import kernel_matrices, kernel_replicates, unbiased
@@ -129,10 +128,7 @@ def compare(first: Run, second: Run, minimum: int = MINIMUM) -> Comparison:
         samples["rms"] = a.paired("rms", 255.0), b.paired("rms", 255.0)
     if "au" in groups:
         found = _found(a), _found(b)
-        samples["off_target"] = (
-            au_scores.off_target(found[0], a.labels),
-            au_scores.off_target(found[1], b.labels),
-        )
+        samples["off_target"] = off_target_shares(a), off_target_shares(b)
         whole, aus = of_f1(*found, a.labels, a.subjects, [f"AU{au}" for au in AUS])
         metrics.append(whole)
     up = {"aaad": True, "aaad_second": True}
@@ -179,16 +175,10 @@ def _distances(a: Measured, b: Measured, kid: bool) -> list[Difference]:
 
 
 def _aaad(a: Measured, b: Measured) -> dict[str, tuple[Vector, Vector]]:
-    out = {}
-    for network, name in ((a.first, "aaad"), (a.second, "aaad_second")):
-        pair = []
-        for m in (a, b):
-            scale, _ = m.scale(network)
-            values = (cosines(m.whole(network), m.wanted) - scale.low) / (scale.high - scale.low)
-            asking = comparable(m.wanted)  # a sample that asks for no AU has no cosine
-            pair.append(np.where(np.isin(np.arange(len(values)), asking), values, np.nan))
-        out[name] = pair[0], pair[1]
-    return out
+    return {
+        "aaad": (scaled_cosines(a, a.first), scaled_cosines(b, b.first)),
+        "aaad_second": (scaled_cosines(a, a.second), scaled_cosines(b, b.second)),
+    }
 
 
 def _known(
