@@ -7,16 +7,26 @@ import hashlib
 import json
 import os
 import re
+import struct
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from aubench.errors import AubenchError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-CLOSED = (errno.EACCES, errno.EROFS, errno.ENOTDIR)
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR)
+
+TEMPORARY = re.compile(r"\..+\.(?:([0-9a-f]{6})-(\d+)-(\d+)-)?[0-9a-f]{8}\.tmp", re.DOTALL)
+"""Name of a temporary file: machine, process and its start, then a random part."""
+
+
+class ClosedError(AubenchError):
+    """The file system takes nothing at this place: read-only, or of somebody else."""
 
 
 def home() -> Path:
@@ -53,11 +63,50 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         AubenchError: the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = path.with_name(f".{path.name}.{_writer(os.getpid())}-{uuid.uuid4().hex[:8]}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
+        with refusals(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def append(path: Path, data: bytes) -> None:
+    """Append bytes to a file as one piece: all of them, or none where the system refuses.
+
+    Raises:
+        AubenchError: the disk is full or the file cannot be written.
+    """
+    with refusals(path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        try:
+            before = os.fstat(handle).st_size
+            # A kill may have cut the last line short.
+            ended = not before or os.pread(handle, 1, before - 1) == b"\n"
+            left = memoryview(data if ended else b"\n" + data)
+            try:
+                while left:
+                    left = left[os.write(handle, left) :]
+            except OSError:
+                os.ftruncate(handle, before)
+                raise
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def refusals(path: Path) -> Iterator[None]:
+    """Turn what the system says of a full disk or a closed folder into one line.
+
+    Raises:
+        AubenchError: the disk is full.
+        ClosedError: nothing can be written at this place.
+    """
+    try:
+        yield
     except AubenchError:
         raise
     except Exception as error:
@@ -65,11 +114,59 @@ def atomic_path(path: Path) -> Iterator[Path]:
         if code in FULL:
             raise AubenchError(f"no space left to write {path}", "free some disk") from error
         if code in CLOSED:
-            raise AubenchError(f"cannot write {path}", "choose a writable folder") from error
+            cached = path.is_relative_to(home())
+            remedy = "set AUBENCH_HOME to a writable folder" if cached else "choose a writable one"
+            raise ClosedError(f"cannot write {path}", remedy) from error
         raise
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+
+
+@lru_cache(maxsize=8)
+def _writer(process: int) -> str:
+    """Return what names this process in a temporary file; a fork has another number."""
+    return f"{_machine()}-{process}-{_start(process) or 0}"
+
+
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    """Return six digits for this host and its numbering of processes."""
+    words = os.uname().nodename
+    with suppress(OSError):
+        words += f"|{Path('/proc/self/ns/pid').readlink()}"
+    return sha256_bytes(words.encode())[:6]
+
+
+def _start(process: int) -> int | None:
+    """Return when a process began, in the kernel's ticks since boot; None if it has ended."""
+    try:
+        words = Path(f"/proc/{process}/stat").read_text(encoding="latin-1").rpartition(")")[2]
+    except OSError:
+        return None
+    state, *rest = words.split()
+    return None if state in "ZX" else int(rest[18])
+
+
+def sweep(folder: Path, *, owned: bool = False) -> int:
+    """Remove the temporary files that killed writers left below a folder; return how many.
+
+    Args:
+        folder: need not exist.
+        owned: nobody else writes here, so that every temporary file is a leftover. Otherwise only
+            those of processes of this machine that have ended.
+    """
+    removed = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            found = TEMPORARY.fullmatch(name) if name.endswith(".tmp") else None
+            if found and (owned or _orphan(*found.groups())):
+                with suppress(OSError):  # a read-only cache keeps it
+                    Path(place, name).unlink()
+                    removed += 1
+    return removed
+
+
+def _orphan(machine: str | None, process: str | None, start: str | None) -> bool:
+    known = process is not None and start is not None and machine == _machine()
+    return known and _start(int(process or 0)) != int(start or 0)
 
 
 def _system_code(error: Exception) -> int | None:
@@ -93,6 +190,30 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write bytes atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def read_checked_png(path: Path) -> bytes:
+    """Return the bytes of a PNG after comparing the checksum of every chunk.
+
+    Decoders skip those of the pixels, so that a flipped bit may pass as another colour.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no PNG, cut short, or damaged.
+    """
+    data = path.read_bytes()
+    view, at, kind = memoryview(data), 8, b""
+    while kind != b"IEND":
+        if at + 12 > len(data):
+            raise ValueError(f"{path.name} is cut short")
+        (size,), kind = struct.unpack_from(">I", data, at), data[at + 4 : at + 8]
+        end = at + 8 + size
+        if end + 4 > len(data) or zlib.crc32(view[at + 4 : end]) != int.from_bytes(
+            view[end : end + 4], "big"
+        ):
+            raise ValueError(f"{path.name} is damaged")
+        at = end + 4
+    return data
 
 
 def sha256_bytes(data: bytes) -> str:

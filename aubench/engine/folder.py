@@ -2,21 +2,36 @@
 
 Resume goes by content: a finished image is one whose pixels decode and whose digest is in
 the ledger. Every file is written under a temporary name and renamed; the ledger is
-append-only, and a last line cut short by a kill is ignored.
+append-only. Each of its lines carries a checksum: one that was cut short by a kill or damaged
+counts for nothing, and its sample is made again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
 import shutil
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aubench.engine.lock import NAME as LOCK
+from aubench.engine.lock import locked
 from aubench.errors import AubenchError
-from aubench.files import atomic_path, write_text
+from aubench.files import (
+    append,
+    atomic_path,
+    home,
+    read_checked_png,
+    refusals,
+    sha256_file,
+    sweep,
+    write_text,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,10 +58,42 @@ def read_png(path: Path) -> Image:
     import numpy as np
     from PIL import Image as Pillow
 
-    with Pillow.open(path, formats=["PNG"]) as opened:
+    with Pillow.open(io.BytesIO(read_checked_png(path)), formats=["PNG"]) as opened:
         if opened.mode != "RGB":
             raise ValueError(f"mode {opened.mode}")
         return np.asarray(opened, dtype=np.uint8)
+
+
+STATES = ("sha256", "failed", "unsupported")
+"""What a line of the ledger tells of a sample, one of them."""
+
+
+def ledger_line(row: dict[str, str]) -> str:
+    """Return a line of the ledger with its checksum, without the newline."""
+    return json.dumps({**row, "crc": _crc(row)})
+
+
+def read_line(line: str) -> tuple[str, str, str] | None:
+    """Return sample id, state and its text; None of a line that is no whole one.
+
+    Lines without a checksum are those of folders made before there was one: no damage to a single
+    byte can make one of the other.
+    """
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(row, dict) or not all(isinstance(value, str) for value in row.values()):
+        return None
+    crc = row.pop("crc", None)
+    states = [state for state in STATES if state in row]
+    if len(states) != 1 or set(row) != {"id", *states} or crc not in (None, _crc(row)):
+        return None
+    return row["id"], states[0], row[states[0]]
+
+
+def _crc(row: dict[str, str]) -> str:
+    return f"{zlib.crc32(json.dumps(row, sort_keys=True).encode()):08x}"
 
 
 @dataclass
@@ -76,8 +123,54 @@ class RunFolder:
         """Path of the image of a sample."""
         return self.path / "images" / f"{sample_id}.png"
 
+    @contextmanager
+    def claimed(self, identity: dict[str, Any], *, fresh: bool) -> Iterator[None]:
+        """Create the folder or resume it, as its only writer until the block ends.
+
+        Args:
+            identity: what the run was asked for; a resumed folder must agree.
+            fresh: throw away what a former run left here.
+
+        Raises:
+            AubenchError: another process is at work here; the folder is another run's, or not a
+                run folder.
+        """
+        self._check_foreign()
+        with locked(self.path):
+            if fresh:
+                self._clear()
+            sweep(self.path, owned=True)
+            sweep(home() / "features")
+            self.open(identity, fresh=False)
+            try:
+                yield
+            finally:
+                sweep(home() / "features")
+
+    def _check_foreign(self) -> None:
+        if self._stated.is_file() or not self.path.exists():
+            return
+        with refusals(self.path):
+            found = sorted(p.name for p in self.path.iterdir() if not p.name.startswith("."))
+        if self.ledger.name in found:
+            raise AubenchError(f"{self._stated} is missing", "choose another --out")
+        if found:
+            raise AubenchError(f"{self.path} holds files of something else", "choose another --out")
+
+    def _clear(self) -> None:
+        """Empty the folder; what tells that it is a run's goes last, in case of a kill."""
+        if not self._stated.is_file():
+            return
+        with refusals(self.path):
+            for path in self.path.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name not in (self._stated.name, LOCK):
+                    path.unlink()
+            self._stated.unlink()
+
     def open(self, identity: dict[str, Any], *, fresh: bool) -> None:
-        """Create the folder or resume it.
+        """Create the folder or resume it, without keeping others out; see ``claimed``.
 
         Args:
             identity: what the run was asked for; a resumed folder must agree.
@@ -86,60 +179,58 @@ class RunFolder:
         Raises:
             AubenchError: the folder is another run's, or not a run folder.
         """
-        stated = self.path / "run.json"
-        if fresh and stated.is_file():
-            shutil.rmtree(self.path)
-        if stated.is_file():
-            self._check(stated, identity)
-        elif self.path.exists() and any(
-            not name.name.startswith(".") for name in self.path.iterdir()
-        ):
-            raise AubenchError(f"{self.path} holds files of something else", "choose another --out")
+        self._check_foreign()
+        if fresh:
+            self._clear()
+        if self._stated.is_file():
+            self._check(identity)
         else:
-            write_text(stated, json.dumps(identity, indent=1) + "\n")
+            write_text(self._stated, json.dumps(identity, indent=1) + "\n")
         self._read_ledger()
 
-    def _check(self, stated: Path, identity: dict[str, Any]) -> None:
+    @property
+    def _stated(self) -> Path:
+        return self.path / "run.json"
+
+    def _check(self, identity: dict[str, Any]) -> None:
         try:
-            former = json.loads(stated.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise AubenchError(f"{stated} is damaged", "start again with --fresh") from error
+            former = json.loads(self._stated.read_text(encoding="utf-8"))
+        except ValueError:
+            former = None
+        if not isinstance(former, dict):
+            raise AubenchError(f"{self._stated} is damaged", "start again with --fresh")
         for key, value in identity.items():
             if former.get(key) != value:
                 raise AubenchError(
-                    f"{self.path} holds a run with {key} = {former.get(key)}, now {value}",
+                    f"{self.path} holds a run with {key} = {former.get(key)}, now {value} "
+                    f"({self._stated.name})",
                     "use --fresh or another --out",
                 )
 
     def _read_ledger(self) -> None:
         if not self.ledger.is_file():
             return
-        for line in self.ledger.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue  # cut short by a kill; that sample is made again
-            if "failed" in row:
-                self.failures[row["id"]] = row["failed"]
-            elif "unsupported" in row:
-                self.unsupported[row["id"]] = row["unsupported"]
-            elif "sha256" in row:
-                self.digests[row["id"]] = row["sha256"]
-                self.failures.pop(row["id"], None)
+        text = self.ledger.read_text(encoding="utf-8", errors="replace")
+        for line in text.split("\n"):
+            found = read_line(line)
+            if found is not None:
+                self._enter(*found)
+
+    def _enter(self, sample_id: str, state: str, text: str) -> None:
+        """Take over what the ledger says last of a sample."""
+        for name, known in zip(STATES, self._known(), strict=True):
+            known.pop(sample_id, None)
+            if name == state:
+                known[sample_id] = text
+
+    def _known(self) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+        return self.digests, self.failures, self.unsupported
 
     def _append(self, rows: list[dict[str, str]]) -> None:
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
-        try:
-            with self.ledger.open("a+b") as stream:
-                # After a kill the last line may lack its end.
-                stream.seek(0, os.SEEK_END)
-                if stream.tell():
-                    stream.seek(-1, os.SEEK_END)
-                    if stream.read(1) != b"\n":
-                        lines = "\n" + lines
-                stream.write(lines.encode())
-        except OSError as error:
-            raise AubenchError(f"cannot write {self.ledger}: {error.strerror}") from error
+        append(self.ledger, "".join(ledger_line(row) + "\n" for row in rows).encode())
+        for row in rows:
+            state = next(name for name in STATES if name in row)
+            self._enter(row["id"], state, row[state])
 
     def add(self, sample_ids: list[str], images: npt.NDArray[np.uint8]) -> None:
         """Store finished images uint8 [B, H, W, 3], then enter them in the ledger."""
@@ -148,17 +239,14 @@ class RunFolder:
             write_png(self.image(sample_id), image)
             rows.append({"id": sample_id, "sha256": pixel_digest(image)})
         self._append(rows)
-        self.digests.update((row["id"], row["sha256"]) for row in rows)
 
     def fail(self, sample_id: str, reason: str) -> None:
         """Enter a sample that the generator could not make."""
         self._append([{"id": sample_id, "failed": reason}])
-        self.failures[sample_id] = reason
 
     def leave_out(self, sample_id: str, reason: str) -> None:
         """Enter a sample that the generator is not made for."""
         self._append([{"id": sample_id, "unsupported": reason}])
-        self.unsupported[sample_id] = reason
 
     def intact(self, sample_id: str) -> bool:
         """Whether the image of a sample is there, decodes, and has the digest of the ledger."""
@@ -169,6 +257,25 @@ class RunFolder:
             return pixel_digest(read_png(self.image(sample_id))) == expected
         except (OSError, ValueError, SyntaxError):
             return False
+
+    def read(self, sample_id: str) -> Image:
+        """Return the image of a sample, uint8 [H, W, 3], if it is the one of the ledger.
+
+        Raises:
+            AubenchError: it is missing, damaged or another one; names the file.
+        """
+        path = self.image(sample_id)
+        try:
+            image = read_png(path)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise AubenchError(f"{path} is missing or damaged", "run the model again") from error
+        if pixel_digest(image) != self.digests.get(sample_id):
+            raise AubenchError(f"{path} is not the image of the ledger", "run the model again")
+        return image
+
+    def seal(self) -> None:
+        """Keep the digest of the record beside it; whoever reads the record compares."""
+        write_text(self.record.with_suffix(".sha256"), sha256_file(self.record) + "\n")
 
     def digest(self, sample_ids: list[str]) -> str:
         """Return one sha256 over all images of the run, in the order given."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aubench import __version__
+from aubench.engine.costs import COSTS, Meter
 from aubench.engine.folder import RunFolder
 from aubench.errors import AubenchError
 from aubench.files import sha256_file
@@ -22,10 +21,12 @@ from aubench.record import (
     ProtocolInfo,
     Provenance,
     Record,
+    StageCost,
 )
 
 if TYPE_CHECKING:
     from aubench.datasets.samples import ImageSource, SampleSet
+    from aubench.engine.choices import Choices
     from aubench.engine.scoring import Scored
     from aubench.generator import Generator
     from aubench.protocol import Protocol
@@ -61,22 +62,6 @@ def default_folder(data: str, protocol: str, model: str, limit: int | None, seed
     if seed:
         name += f"-seed{seed}"
     return Path("runs") / name
-
-
-class Stopwatch:
-    """Seconds spent in each named stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time one stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(time.perf_counter() - start, 2)
 
 
 def image_source(dataset: str) -> ImageSource:
@@ -178,12 +163,9 @@ def execute(config: RunConfig) -> Record:
         AubenchError: bad input, a misbehaving plug-in, or missing weights of the model.
     """
     from aubench.engine.choices import Choices
-    from aubench.engine.generation import check_determinism, generate
-    from aubench.engine.scoring import score
     from aubench.protocol import load_protocol
     from aubench.registry import generator_class
 
-    watch = Stopwatch()
     choices = Choices(config.extractor, config.legibility_model, config.detectors)
     choices.check()
     info = generator_class(config.model).info
@@ -195,8 +177,25 @@ def execute(config: RunConfig) -> Record:
     images = image_source(config.data)
     samples = _samples(protocol, config.limit, config.seed)
     folder = RunFolder(config.out)
-    folder.open(_identity(config, protocol, samples, images), fresh=config.fresh)
-    with watch.stage("load"):
+    identity = _identity(config, protocol, samples, images)
+    with folder.claimed(identity, fresh=config.fresh):
+        return _fill(config, folder, protocol, samples, images, choices)
+
+
+def _fill(
+    config: RunConfig,
+    folder: RunFolder,
+    protocol: Protocol,
+    samples: SampleSet,
+    images: ImageSource,
+    choices: Choices,
+) -> Record:
+    """Generate, measure and score into a folder that is ours."""
+    from aubench.engine.generation import check_determinism, generate
+    from aubench.engine.scoring import score
+
+    meter = Meter(folder.path / COSTS)
+    with meter.stage("load"):
         generator = _load(config, samples, images)
     info = generator.info  # of the weights, where they say more than the class
     _check_inputs(info, protocol)
@@ -206,19 +205,20 @@ def execute(config: RunConfig) -> Record:
     generator.begin(Plan(ids, known, size))
     _state_weights(folder, generator)
     choices.write(folder.path)
-    with watch.stage("render"):
+    with meter.stage("render"):
         keys = list(dict.fromkeys([*samples.frame["reference"], *samples.frame["target"].dropna()]))
         images.prefetch(keys, size, "faces")
-    with watch.stage("generate"):
+        meter.count(len(keys))
+    with meter.stage("generate"):
         generate(folder, samples, images, generator, size=size, batch_size=config.batch_size)
     if config.check_determinism:
         check_determinism(folder, samples, images, generator, size=size)
     weights_sha256 = generator.weights_sha256
     del generator  # its memory is not needed while measuring
     samples, unsupported = _supported(samples, folder, info.name)
-    samples.frame.to_parquet(folder.path / "samples.parquet")
+    samples.write(folder.path / "samples.parquet")
     scored = score(
-        folder, samples, images, protocol, info, config.metrics, size, config.device, choices
+        folder, samples, images, protocol, info, config.metrics, size, config.device, choices, meter
     )
     record = _record(
         config,
@@ -230,10 +230,11 @@ def execute(config: RunConfig) -> Record:
         scored,
         size,
         weights_sha256,
-        {**watch.seconds, **scored.seconds},
+        meter.totals(),
         unsupported,
     )
     record.write(folder.record)
+    folder.seal()
     return record
 
 
@@ -260,11 +261,17 @@ def _state_weights(folder: RunFolder, generator: Generator) -> None:
     """Refuse to mix images of two versions of the weights in one folder."""
     digest = generator.weights_sha256 or "none"
     stated = folder.path / "weights.sha256"
-    if stated.is_file() and stated.read_text(encoding="utf-8").strip() != digest:
+    if stated.is_file() and stated.read_bytes().strip() != digest.encode():
         raise AubenchError(
-            f"{folder.path} holds images made with other weights", "use --fresh or another --out"
+            f"{folder.path} holds images made with other weights ({stated.name})",
+            "use --fresh or another --out",
         )
     if not stated.is_file():
+        if folder.digests:
+            raise AubenchError(
+                f"{stated} is missing: what made the images is unknown",
+                "use --fresh or another --out",
+            )
         from aubench.files import write_text
 
         write_text(stated, digest + "\n")
@@ -306,7 +313,7 @@ def _record(
     scored: Scored,
     size: int,
     weights_sha256: str | None,
-    seconds: dict[str, float],
+    costs: dict[str, StageCost],
     unsupported: int,
 ) -> Record:
     import platform
@@ -348,6 +355,7 @@ def _record(
             target_source=scored.target_source,
             command=provenance.command_line(),
         ),
-        seconds=seconds,
+        seconds={name: cost.seconds for name, cost in costs.items()},
+        costs=costs,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
