@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from aubench.errors import AubenchError
-from aubench.files import write_text
+from aubench.files import sha256_bytes, write_text
 
 SCHEMA = 1
 
@@ -160,10 +160,13 @@ def read_record(path: Path) -> Record:
     """Read and validate a record.
 
     Raises:
-        AubenchError: the file is missing, not JSON, or not a record.
+        AubenchError: the file is missing, not JSON, not a record, or another than its digest in
+            ``record.sha256`` beside it says, where there is one.
     """
     try:
-        return Record.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        _check_seal(path, text)
+        return Record.model_validate(json.loads(text))
     except OSError as error:
         raise AubenchError(f"cannot read record {path}: {error.strerror}") from error
     except (ValueError, ValidationError) as error:
@@ -173,3 +176,9 @@ def read_record(path: Path) -> Record:
             else (".".join(map(str, error.errors()[0]["loc"])) + ": " + error.errors()[0]["msg"])
         )
         raise AubenchError(f"{path} is not a record ({first})", "run the model again") from error
+
+
+def _check_seal(path: Path, text: str) -> None:
+    seal = path.with_suffix(".sha256")
+    if seal.is_file() and seal.read_bytes().strip() != sha256_bytes(text.encode()).encode():
+        raise AubenchError(f"{path} is not as {seal.name} beside it says", "run the model again")

@@ -10,7 +10,7 @@ from pathlib import Path
 from aubench.datasets import DATASETS
 from aubench.engine.commanded import RESPONSE
 from aubench.errors import AubenchError
-from aubench.files import write_text
+from aubench.files import sha256_bytes, write_text
 from aubench.metrics.extractors import check_extractor
 from aubench.weights import MissingWeightsError
 
@@ -81,17 +81,31 @@ class Choices:
         return words
 
     def write(self, folder: Path) -> None:
-        """Keep the detectors with a run, so that `aubench compare` takes the same."""
+        """Keep the detectors with a run and their digest, so that `aubench compare` takes the same.
+
+        Those of a former call on the folder are forgotten.
+        """
+        path = folder / CHOSEN
         if self.detectors is not None:
-            write_text(folder / CHOSEN, self.detectors + "\n")
+            digest = sha256_bytes(self.detectors.encode())
+            write_text(path, f"{self.detectors}\n{digest}\n")
+        elif path.is_file():
+            path.unlink()
 
 
 USUAL = Choices()
 
 
 def chosen(folder: Path) -> Choices:
-    """Return the choices that were kept with a run."""
+    """Return the choices that were kept with a run.
+
+    Raises:
+        AubenchError: the file is damaged.
+    """
     path = folder / CHOSEN
     if not path.is_file():
         return USUAL
-    return Choices(detectors=path.read_text(encoding="utf-8").strip())
+    words, _, digest = path.read_text(encoding="utf-8", errors="replace").partition("\n")
+    if not words or digest.strip() not in ("", sha256_bytes(words.encode())):
+        raise AubenchError(f"{path} is damaged", "run the model again with --detectors")
+    return Choices(detectors=words.strip())

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aubench.engine.folder import RunFolder, read_png
+from aubench.engine.folder import RunFolder
 from aubench.errors import AubenchError
 from aubench.files import atomic_path, sha256_file, write_text
 from aubench.record import Record, read_record
@@ -84,16 +84,18 @@ def _ledger(run: Run) -> str:
 
 def _write_features(run: Run, folder: Path, rows: int) -> dict[str, int]:
     """Write shards of every file of features; return how many each has."""
-    from safetensors import safe_open
     from safetensors.numpy import save_file
+
+    from aubench.engine.features import read_whole
 
     found = {}
     for path in sorted((run.folder.path / "features").glob("*.safetensors")):
         if run.protocol.dataset != "synfacs" and path.stem.startswith(PRIVATE):
             continue
-        with safe_open(path, framework="numpy") as stream:
-            key = (stream.metadata() or {}).get("key", "")
-            arrays = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        whole = read_whole(path)
+        if whole is None:
+            raise AubenchError(f"{path} is damaged", "run the model again")
+        key, arrays = whole
         if any(len(array) != rows for array in arrays.values()):
             continue  # of another state of the run; nothing reads it
         for k, start in enumerate(range(0, rows, ROWS)):
@@ -125,7 +127,7 @@ def _write_thumbnails(run: Run, folder: Path, made: Sequence[str]) -> None:
     for k, start in enumerate(range(0, len(made), each)):
         sheet = np.zeros((ACROSS * SIDE, ACROSS * SIDE, 3), np.uint8)
         for i, name in enumerate(made[start : start + each]):
-            sheet[_place(i)] = thumbnail(read_png(run.folder.image(name)))
+            sheet[_place(i)] = thumbnail(run.folder.read(name))
         with atomic_path(folder / f"{k:03d}.webp") as temporary:
             Image.fromarray(sheet).save(temporary, format="WEBP", quality=85)
 

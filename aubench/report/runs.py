@@ -112,6 +112,11 @@ def open_run(path: Path) -> Run:
             f"{path} follows another version of protocol '{protocol.name}'", "run it again"
         )
     samples = read_samples(path / "samples.parquet", protocol.dataset)
+    if samples.sha256 != _asked(samples, protocol, record.provenance.seed):
+        raise AubenchError(
+            f"{path / 'samples.parquet'} holds other samples than protocol '{protocol.name}'",
+            "run the model again",
+        )
     folder.open({}, fresh=False)
     run = Run(folder, record, samples, protocol)
     if folder.digest(run.ids) != record.provenance.images_sha256:
@@ -120,3 +125,16 @@ def open_run(path: Path) -> Run:
             "resume the run to finish it",
         )
     return run
+
+
+def _asked(samples: SampleSet, protocol: Protocol, seed: int) -> str:
+    """Return the digest that samples of these ids have in the protocol, empty of other ids."""
+    from dataclasses import replace
+
+    whole = protocol.samples()
+    place = {str(name): row for row, name in enumerate(whole.frame["sample_id"])}
+    rows = [place.get(str(name), -1) for name in samples.frame["sample_id"]]
+    if -1 in rows:
+        return ""
+    found = whole.subset(rows)
+    return replace(found, frame=found.frame.assign(seed=found.frame["seed"] + seed)).sha256
