@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+__all__ = ["AubenchError", "CheckFailed", "suggest"]
+
 
 class AubenchError(Exception):
     """Bad input or a missing prerequisite; the command line prints it in one line.
@@ -15,6 +17,7 @@ class AubenchError(Exception):
     """
 
     exit_code = 2
+    label = "error"
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -24,6 +27,13 @@ class AubenchError(Exception):
     def __str__(self) -> str:
         line = self.message if self.hint is None else f"{self.message}; {self.hint}"
         return " ".join(line.split())
+
+
+class CheckFailed(AubenchError):
+    """A check did its work and found something; the input was good."""
+
+    exit_code = 1
+    label = "failed"
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

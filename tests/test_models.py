@@ -16,7 +16,7 @@ from aubench import registry
 from aubench.cards import count_parameters, shipped_card
 from aubench.cli.main import cli
 from aubench.engine.conformance import Subject, check_generator
-from aubench.errors import AubenchError
+from aubench.errors import AubenchError, CheckFailed
 from aubench.scaffold import write_package
 
 ODD = '''
@@ -24,7 +24,7 @@ import os
 import random
 
 import numpy as np
-from aubench.errors import AubenchError
+from aubench.errors import AubenchError, CheckFailed
 from aubench.generator import Generator, GeneratorInfo, SampleFailure, Unsupported
 
 CALLS = []
@@ -226,7 +226,8 @@ def test_a_card_is_printed(monkeypatch, capsys):
     monkeypatch.setattr(registry, "found", lambda: {"broken": point})
     cli.main(["models", "show", "broken"], standalone_mode=False)
     text = capsys.readouterr().out
-    assert cli.main(["check-generator", "broken"], standalone_mode=False) == 1
+    with pytest.raises(CheckFailed, match="broken fails 1 of 1 checks"):
+        cli.main(["check-generator", "broken"], standalone_mode=False)
     text += capsys.readouterr().out
     assert "FAIL  entry point" in text
     assert "unavailable" in text and "No module named 'a_package_that_is_not_there'" in text

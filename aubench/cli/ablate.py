@@ -7,18 +7,33 @@ from typing import TYPE_CHECKING
 
 import click
 
+from aubench.cli import completion as complete
+from aubench.cli.output import Result, results
+
 if TYPE_CHECKING:
     from aubench.generator import Ablatable, AblationRow
     from aubench.record import Record
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete.model)
 @click.option("--preset", help="Size and schedule [the model's first].")
 @click.option("--rows", default="all", show_default=True, help="Some of them, with commas.")
 @click.option("--list", "listed", is_flag=True, help="Print the rows and stop.")
-@click.option("--data", default="synfacs", show_default=True, help="To train on.")
-@click.option("--protocol", default="test2k", show_default=True, help="To score on.")
+@click.option(
+    "--data",
+    shell_complete=complete.dataset,
+    default="synfacs",
+    show_default=True,
+    help="To train on.",
+)
+@click.option(
+    "--protocol",
+    shell_complete=complete.protocol,
+    default="test2k",
+    show_default=True,
+    help="To score on.",
+)
 @click.option("--limit", type=click.IntRange(min=2), help="Only N samples of it, evenly spread.")
 @click.option("--steps", type=click.IntRange(min=1), help="Of every row, not the preset's.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -27,6 +42,7 @@ if TYPE_CHECKING:
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a setting; repeatable."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [ablations/MODEL-PRESET].")
+@results
 def ablate(
     model: str,
     preset: str | None,
@@ -40,7 +56,7 @@ def ablate(
     device: str,
     settings: tuple[str, ...],
     out: Path | None,
-) -> None:
+) -> Result:
     """Train MODEL once for each row of its ablations, all alike, and print the tables.
 
     Interrupt it at any time; the same command resumes. Records lie in OUT/records, a folder
@@ -55,21 +71,23 @@ def ablate(
     if not isinstance(cls, Ablatable):
         raise AubenchError(f"model '{model}' has no ablations", "vqauface has some")
     if listed:
-        for row in cls.rows:
-            click.echo(f"{row.name:26} {row.table}  {row.title}")
-        return
+        lines = [f"{row.name:26} {row.table}  {row.title}" for row in cls.rows]
+        return Result(list(cls.rows), lambda: click.echo("\n".join(lines)))
     name = preset_of(model, preset, cls.presets)
     chosen = _chosen(cls, rows)
     folder = out or Path("ablations") / f"{model}-{name}"
     options = dict(parse_setting(word) for word in settings)
     training = Training(name, data, folder, None, steps, seed, device, options)
+    records = {}
     for number, row in enumerate(chosen, 1):
         click.echo(f"row {number} of {len(chosen)}: {row.name}, {row.title}", err=True)
         weights = cls.fit_row(row, training)
         record = _score(model, row, weights, folder / row.name, protocol, limit, device)
         place = folder / "records" / record.protocol.dataset / record.protocol.name
-        record.write(place / f"{record.model.name}.json")
-    _print(folder / "records", chosen, model, protocol)
+        records[row.name] = place / f"{record.model.name}.json"
+        record.write(records[row.name])
+    data = {"model": model, "preset": name, "records": records}
+    return Result(data, lambda: _print(folder / "records", chosen, model, protocol))
 
 
 def _chosen(cls: type[Ablatable] | Ablatable, words: str) -> list[AblationRow]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from aubench.cli.output import Result, results
+
 
 @click.group()
 def audit() -> None:
@@ -23,19 +25,16 @@ def audit() -> None:
               help="Detector of the headline; the other stands beside it.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False),
               help="Folder of audit.json, audit.csv and audit.svg [audits/...].")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print audit.json in place of the tables.")
 @click.option("--ids", is_flag=True, help="Print the metric id of every number.")
+@results
 def aaad(
-    samples: int, levels: int, seed: int, detector: str, out: Path | None, as_json: bool,
-    ids: bool,
-) -> None:  # fmt: skip
+    samples: int, levels: int, seed: int, detector: str, out: Path | None, ids: bool,
+) -> Result:  # fmt: skip
     """Corrupt the AUs of synthetic faces step by step, and see what AAAD, cosine and F1 make of it.
 
     AUs are dropped, added, weakened and swapped. It can be interrupted at any time; the same
     command resumes it.
     """
-    import json
-
     from aubench.audit.aaad import audit_aaad
     from aubench.audit.observe import Plan
     from aubench.audit.output import as_dict, print_audit, write
@@ -43,8 +42,9 @@ def aaad(
     found = audit_aaad(Plan(samples, levels, seed, detector))
     folder = out or Path("audits") / f"aaad-{detector}-n{samples}-l{levels}-s{seed}"
     paths = write(found, folder)
-    if as_json:
-        click.echo(json.dumps(as_dict(found), indent=1))
-        return
-    print_audit(found, ids=ids)
-    click.echo("\n" + "\n".join(map(str, paths)))
+
+    def show() -> None:
+        print_audit(found, ids=ids)
+        click.echo("\n" + "\n".join(map(str, paths)))
+
+    return Result(as_dict(found), show)

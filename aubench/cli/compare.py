@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from aubench.cli import completion as complete
+from aubench.cli.output import Result, results
 from aubench.errors import AubenchError
 
 if TYPE_CHECKING:
@@ -22,9 +24,17 @@ FOLDER = click.Path(path_type=Path, exists=True)
 @click.command()
 @click.argument("first", type=FOLDER)
 @click.argument("second", type=FOLDER)
-@click.option("--protocol", help="Refuse runs of another protocol.")
+@click.option(
+    "--protocol", shell_complete=complete.protocol, help="Refuse runs of another protocol."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder. [runs/compare-FIRST-SECOND]")
-@click.option("--by", default="aaad_second", show_default=True, help="Metric of the sheet.")
+@click.option(
+    "--by",
+    shell_complete=complete.metric,
+    default="aaad_second",
+    show_default=True,
+    help="Metric of the sheet.",
+)
 @click.option("--worst", type=click.IntRange(0, 200), default=12, show_default=True,
               help="Samples on the sheet.")  # fmt: skip
 @click.option("--minimum", type=click.IntRange(2), default=20, show_default=True,
@@ -33,7 +43,7 @@ FOLDER = click.Path(path_type=Path, exists=True)
 @click.option(
     "--leaderboards", "folder", type=click.Path(path_type=Path), help="Folder of the records."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print compare.json instead of tables.")
+@results
 def compare(
     first: Path,
     second: Path,
@@ -44,8 +54,7 @@ def compare(
     minimum: int,
     enter: bool,
     folder: Path | None,
-    as_json: bool,
-) -> None:
+) -> Result:
     """Print the paired differences FIRST - SECOND of two run folders, with 95 % intervals."""
     from aubench.files import write_text
     from aubench.report import comparison
@@ -61,13 +70,14 @@ def compare(
     write_samples(place / "samples.csv", found)
     if worst:
         write_sheet(place / "sheet.png", found, by, worst)
-    if as_json:
-        click.echo(text, nl=False)
-    else:
+    if enter:
+        click.echo(f"entered into {_enter(found, folder)}", err=True)
+
+    def show() -> None:
         _show(found)
         click.echo(f"written to {place}: compare.json, samples.csv" + (", sheet.png" * bool(worst)))
-    if enter:
-        click.echo(f"entered into {_enter(found, folder)}", err=as_json)
+
+    return Result(found.report(), show)
 
 
 def _show(found: Comparison) -> None:

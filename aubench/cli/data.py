@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from aubench.cli.data_import import import_, list_, text
+from aubench.cli.output import Result, results, written
 
 OUT_FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -27,15 +28,20 @@ for command in (import_, list_, text):
 @click.option("--size", type=click.IntRange(32, 512), default=128, show_default=True)
 @click.option("--workers", type=click.IntRange(min=1), default=None,
               help="Processes that render; one a core if not given.")  # fmt: skip
-def build(dataset: str, split: str, size: int, workers: int | None) -> None:
+@results
+def build(dataset: str, split: str, size: int, workers: int | None) -> Result:
     """Render the images of a split into the cache; interrupt it freely, it resumes."""
     from aubench.datasets.synfacs import load_split
     from aubench.files import home
 
+    built = {}
     for name in ("train", "validation", "test") if split == "all" else (split,):
         targets, references, _, _ = load_split(name, size, processes=workers)
-        click.echo(f"{name}: {len(targets)} faces, {len(references)} references")
-    click.echo(f"in {home() / dataset}")
+        built[name] = {"faces": len(targets), "references": len(references)}
+    lines = [f"{name}: {row['faces']} faces, {row['references']} references"
+             for name, row in built.items()]  # fmt: skip
+    data = {"splits": built, "size": size, "folder": home() / dataset}
+    return Result(data, lambda: click.echo("\n".join([*lines, f"in {home() / dataset}"])))
 
 
 @data.command()
@@ -47,10 +53,11 @@ def build(dataset: str, split: str, size: int, workers: int | None) -> None:
 @click.option("--size", type=click.IntRange(32, 1024), default=256, show_default=True)
 @click.option("--framing", type=click.Choice(["face", "head"]), default="face", show_default=True)
 @click.option("-o", "--out", type=OUT_FILE, required=True)
+@results
 def show(
     dataset: str, aus: str, intensity: float, subject: str, scene: int, size: int, framing: str,
     out: Path,
-) -> None:  # fmt: skip
+) -> Result:  # fmt: skip
     """Render one face."""
     from aubench.facs import parse_intensities
     from aubench.synfacs import format_key
@@ -58,7 +65,8 @@ def show(
 
     values = parse_intensities(aus, intensity)
     _write(out, render(subject, values, scene, size=size, framing=framing))
-    click.echo(f"{out}: {format_key(subject, values, scene)}")
+    key = format_key(subject, values, scene)
+    return written(out, line=f"{out}: {key}", key=key)
 
 
 @data.command()
@@ -66,14 +74,16 @@ def show(
 @click.option("--intensity", type=click.FloatRange(0, 5), default=4.0, show_default=True)
 @click.option("--size", type=click.IntRange(32, 512), default=128, show_default=True)
 @click.option("-o", "--out", type=OUT_FILE, required=True)
-def sheet(subjects: str, intensity: float, size: int, out: Path) -> None:
+@results
+def sheet(subjects: str, intensity: float, size: int, out: Path) -> Result:
     """Render subjects against every AU and the six conflicts."""
     from aubench.synfacs.sheet import every_au
     from aubench.synfacs.sheet import sheet as draw
 
     names = [name.strip() for name in subjects.split(",")]
     _write(out, draw(names, every_au(), intensity=intensity, size=size))
-    click.echo(f"{out}: {', '.join(every_au())}")
+    shown = [str(word) for word in every_au()]
+    return written(out, line=f"{out}: {', '.join(shown)}", subjects=names, columns=shown)
 
 
 @data.command()
@@ -81,7 +91,8 @@ def sheet(subjects: str, intensity: float, size: int, out: Path) -> None:
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option("--size", type=click.IntRange(32, 1024), default=256, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
-def align(folder: Path, out: Path, size: int, device: str) -> None:
+@results
+def align(folder: Path, out: Path, size: int, device: str) -> Result:
     """Find the face of each photograph, level it and crop it to a square.
 
     Needs `pip install --no-deps facenet-pytorch`. OUT/alignment.csv has a row for every photograph,
@@ -97,8 +108,8 @@ def align(folder: Path, out: Path, size: int, device: str) -> None:
                 click.echo(f"{status}: {crop.image}", err=True)
     count = {status: sum(c.status == status for c in crops) for status in
              ("found", "no face", "unreadable")}  # fmt: skip
-    click.echo(", ".join(f"{number} {status}" for status, number in count.items()))
-    click.echo(f"wrote {out / LEDGER}")
+    told = ", ".join(f"{number} {status}" for status, number in count.items())
+    return written(out / LEDGER, line=f"{told}\nwrote {out / LEDGER}", counts=count)
 
 
 def _write(out: Path, image: object) -> None:

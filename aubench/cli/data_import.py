@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from aubench.cli import completion as complete
+from aubench.cli.output import Result, results
 
 if TYPE_CHECKING:
     from aubench.datasets.sequences import Fault
@@ -35,11 +38,12 @@ KINDS = click.Choice(["bp4d", "bp4dplus", "disfa", "folder"])
 @click.option("--fresh", is_flag=True, help="Remove an earlier import of this name first.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; one a core if not given.")
 @click.option("--device", default="cpu", show_default=True, help="Of the face finder.")
+@results
 def import_(
     kind: str, source: Path, name: str | None, align: str | None, landmarks: Path | None,
     size: int, seed: int, camera: str, threshold: float, columns: str | None, mismatched: bool,
     free: bool, dry_run: bool, fresh: bool, workers: int | None, device: str,
-) -> None:  # fmt: skip
+) -> Result:  # fmt: skip
     """Read BP4D, BP4D+ or DISFA as distributed, or a CSV of images, into aligned faces.
 
     Takes frames with at least one active AU, and a face without any for each person. Interrupt it
@@ -61,14 +65,23 @@ def import_(
     asked = asked_for(kind, name or kind, how, Cropping(align, size, device), seed, workers)
     found = read_source(kind, source, how)
     if dry_run:
-        _print_counts(counts_of(found), published(kind))
+        counts, told = counts_of(found), published(kind)
         _print_faults(found.faults)
-        return
+        data = {"name": asked.name, "imported": False, "counts": counts, "published": told,
+                "faults": len(found.faults)}  # fmt: skip
+        return Result(data, lambda: _print_counts(counts, told))
     if fresh:
         remove(asked.name)
     record = import_found(asked, found)
-    _print_counts(record.counts, record.published)
-    _print_import(asked.name)
+    faults, lacking = _faults(asked.name), _lacking(asked.name)
+    data = {"name": asked.name, "imported": True, "counts": record.counts,
+            "published": record.published, "faults": faults, "uncoded": lacking}  # fmt: skip
+
+    def show() -> None:
+        _print_counts(record.counts, record.published)
+        _print_next(asked.name, lacking)
+
+    return Result(data, show)
 
 
 def _aus(columns: str | None) -> tuple[int, ...] | None:
@@ -96,12 +109,12 @@ def _print_faults(faults: tuple[Fault, ...]) -> None:
         click.echo(f"and {len(faults) - 20} more", err=True)
 
 
-def _print_import(name: str) -> None:
+def _faults(name: str) -> int:
+    """Say how many faults of each kind an import met; return how many there were."""
     import csv
     from collections import Counter
 
-    from aubench.datasets.imported import FAULTS, folder_of, read_record
-    from aubench.facs import AUS
+    from aubench.datasets.imported import FAULTS, folder_of
 
     path = folder_of(name) / FAULTS
     with path.open(newline="", encoding="utf-8") as stream:
@@ -110,7 +123,17 @@ def _print_import(name: str) -> None:
         click.echo(f"  {kind}: {count}", err=True)
     if kinds:
         click.echo(f"faults are listed in {path}", err=True)
-    lacking = [au for au in AUS if au not in read_record(name).coded]
+    return kinds.total()
+
+
+def _lacking(name: str) -> list[int]:
+    from aubench.datasets.imported import read_record
+    from aubench.facs import AUS
+
+    return [au for au in AUS if au not in read_record(name).coded]
+
+
+def _print_next(name: str, lacking: list[int]) -> None:
     if lacking:
         click.echo(f"imported '{name}'; it does not code AU{', AU'.join(map(str, lacking))}, "
                    "so no protocol can be frozen from it")  # fmt: skip
@@ -119,22 +142,34 @@ def _print_import(name: str) -> None:
 
 
 @click.command("list")
-def list_() -> None:
+@results
+def list_() -> Result:
     """List the imported data sets."""
     from aubench.datasets.imported import folder_of, imported_names, read_record
 
+    rows = []
     for name in imported_names():
         record = read_record(name)
-        lock = "restricted" if record.restricted else "free"
-        click.echo(f"{name:14} {record.kind:9} {record.counts.get('faces', 0):>8,} faces  "
-                   f"{lock:10} {folder_of(name)}")  # fmt: skip
+        rows.append({"name": name, "kind": record.kind, "faces": record.counts.get("faces", 0),
+                     "restricted": record.restricted, "folder": folder_of(name)})  # fmt: skip
+    return Result(rows, lambda: _print_sets(rows))
+
+
+def _print_sets(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        lock = "restricted" if row["restricted"] else "free"
+        click.echo(f"{row['name']:14} {row['kind']:9} {row['faces']:>8,} faces  "
+                   f"{lock:10} {row['folder']}")  # fmt: skip
+    if not rows:
+        click.echo("none; `aubench data import` brings one in", err=True)
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", shell_complete=complete.dataset, nargs=-1, required=True)
 @click.option("--as", "joint", help="Name of the joint set.  [default: bp4d-autext]")
 @click.option("--seed", type=int, default=2020, show_default=True, help="Draws the wordings.")
-def text(names: tuple[str, ...], joint: str | None, seed: int) -> None:
+@results
+def text(names: tuple[str, ...], joint: str | None, seed: int) -> Result:
     """Attach a description to every face; several sets, such as bp4d bp4dplus, become one.
 
     Writes text.parquet and statistics.json (Table 1, Figure 2) beside the import.
@@ -143,6 +178,10 @@ def text(names: tuple[str, ...], joint: str | None, seed: int) -> None:
 
     name = join(names, joint or "bp4d-autext") if len(names) > 1 else names[0]
     statistics = attach_text(name, seed)
+    return Result({"name": name, **statistics}, lambda: _print_text(name, statistics))
+
+
+def _print_text(name: str, statistics: dict[str, Any]) -> None:
     images, length = statistics["images"], statistics["words"]
     click.echo(f"{name}: {images:,} faces, {statistics['texts']:,} texts of "
                f"{length['min']} to {length['max']} words")  # fmt: skip

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from aubench.cli.output import Result, results
+
+if TYPE_CHECKING:
+    from aubench.describe import Description
 
 
 @click.command()
@@ -17,29 +22,29 @@ import click
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the wordings.")
 @click.option("--variant", type=int, help="The same wording (0 to 4) of every construct.")
 @click.option("--facs", type=click.Path(path_type=Path), help="Your own table of AUs.")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@results
 def describe(
     aus: str,
     graded: tuple[str, ...],
     seed: int,
     variant: int | None,
     facs: Path | None,
-    as_json: bool,
-) -> None:
+) -> Result:
     """Put a set of AUs, such as 6+12+15, into words."""
-    from aubench.describe import GRADES
     from aubench.describe import describe as put
     from aubench.facs import load_facs, parse_aus
 
     levels = _intensities("+".join(graded)) if graded else None
     done = put(parse_aus(aus), seed, variant, load_facs(facs), levels)
     names = ["+".join(map(str, construct)) for construct in done.constructs]
-    if as_json:
-        conflicts = {"+".join(map(str, pair)): why for pair, why in done.conflicts.items()}
-        data = {"text": done.text, "aus": done.aus, "constructs": names,
-                "muscles": done.muscles, "conflicts": conflicts, "levels": done.levels}  # fmt: skip
-        click.echo(json.dumps(data, indent=1))
-        return
+    data = {"text": done.text, "aus": done.aus, "constructs": names, "muscles": done.muscles,
+            "conflicts": done.conflicts, "levels": done.levels}  # fmt: skip
+    return Result(data, lambda: _print(done, names))
+
+
+def _print(done: Description, names: list[str]) -> None:
+    from aubench.describe import GRADES
+
     click.echo(done.text)
     click.echo(f"\nconstructs: {', '.join(names) or 'none'}")
     click.echo(f"muscles:    {'; '.join(done.muscles) or 'none'}")

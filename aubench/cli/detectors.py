@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from aubench.cli import completion as complete
+from aubench.cli.output import Result, results
+
 
 @click.group()
 def detectors() -> None:
@@ -16,7 +19,8 @@ def detectors() -> None:
 @click.argument("name")
 @click.option("--weights", type=click.Path(path_type=Path, dir_okay=False),
               help="File of weights; the nano detectors have theirs shipped.")  # fmt: skip
-@click.option("--data", default="synfacs", show_default=True,
+@click.option("--data", shell_complete=complete.dataset_or_folder, default="synfacs",
+              show_default=True,
               help="synfacs; or FOLDER in the layout of ME-GraphAU, list/ and img/.")  # fmt: skip
 @click.option("--fold", type=click.IntRange(1, 3),
               help="Score the test part of this fold; a FOLDER needs one.")  # fmt: skip
@@ -24,10 +28,11 @@ def detectors() -> None:
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False),
               help="Of report.json and calibration.svg.  [default: reports/NAME]")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True)
+@results
 def report(
     name: str, weights: Path | None, data: str, fold: int | None, limit: int | None,
     out: Path | None, device: str,
-) -> None:  # fmt: skip
+) -> Result:  # fmt: skip
     """Score detector NAME on labelled faces: F1, AUC, calibration of each AU.
 
     Thresholds are those of its card, 0.5 without one.
@@ -46,5 +51,6 @@ def report(
     detector = load_detector(name, device, weights=weights)
     folder = out or Path("reports") / name.replace(":", "-")
     paths = assess(detector, folder, data=data, fold=fold, limit=limit)
-    click.echo(table(read_report(paths[0])["test"]))
-    click.echo("\n".join(map(str, paths)))
+    found = read_report(paths[0])
+    lines = [table(found["test"]), *map(str, paths)]
+    return Result(found, lambda: click.echo("\n".join(lines)))

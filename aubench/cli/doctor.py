@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import sys
-
 import click
+
+from aubench.cli.output import Result, results
 
 SIGNS = {"ok": "✓", "warn": "!", "bad": "✗"}
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Leave out the self-test.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(quick: bool, as_json: bool) -> None:
+@results
+def doctor(quick: bool) -> Result:
     """Look at environment, weights, caches, disk and GPU; recompute shipped reference values.
 
     Exit code 1 where something is wrong.
@@ -27,11 +26,10 @@ def doctor(quick: bool, as_json: bool) -> None:
         except Exception as error:  # a broken network is what a doctor is called for
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
             checks.append(look.Check("drift of everything", "bad", text))
-    if as_json:
-        click.echo(json.dumps(look.as_dict(checks), indent=1))
-    else:
-        for check in checks:
-            click.echo(f"{SIGNS[check.state]} {check.name}: {check.what}")
-        click.echo(look.verdict(checks))
-    if any(check.state == "bad" for check in checks):
-        sys.exit(1)
+    lines = [f"{SIGNS[check.state]} {check.name}: {check.what}" for check in checks]
+    bad = [check.name for check in checks if check.state == "bad"]
+    return Result(
+        look.as_dict(checks),
+        lambda: click.echo("\n".join([*lines, look.verdict(checks)])),
+        failure=f"something is wrong with {', '.join(bad)}" if bad else None,
+    )

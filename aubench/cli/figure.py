@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+from aubench.cli import completion as complete
+from aubench.cli.output import Result, results, written
+
 Command = Callable[..., Any]
 RUN = click.Path(path_type=Path, exists=True)
 
@@ -37,9 +40,12 @@ def _faces(path: Path, allowed: bool) -> Any:
 
 def _records(command: Command) -> Command:
     for option in (
-        click.option("--model", "models", multiple=True, help="Only these models."),
-        click.option("--protocol", required=True, help="Protocol of the records."),
-        click.option("--data", default="synfacs", show_default=True, help="Data set."),
+        click.option("--model", "models", shell_complete=complete.model, multiple=True,
+                     help="Only these models."),
+        click.option("--protocol", shell_complete=complete.protocol, required=True,
+                     help="Protocol of the records."),
+        click.option("--data", shell_complete=complete.dataset, default="synfacs",
+                     show_default=True, help="Data set."),
         click.option("--leaderboards", "folder", type=click.Path(path_type=Path),
                      help="Folder of the records."),
     ):  # fmt: skip
@@ -68,12 +74,15 @@ def figure() -> None:
 @click.option("--aus", multiple=True, help="A row: a set of AUs such as 6+12+15, or a sample id.")
 @_restricted
 @_out
-def grid(runs: tuple[Path, ...], aus: tuple[str, ...], include_restricted: bool, out: Path) -> None:
+@results
+def grid(
+    runs: tuple[Path, ...], aus: tuple[str, ...], include_restricted: bool, out: Path
+) -> Result:
     """Behaviours by methods, as in the paper's Figure 4, from run folders of one protocol."""
     from aubench.report.figure_faces import faces
 
     opened = [_faces(path, include_restricted) for path in runs]
-    click.echo(f"wrote {faces(opened, aus, out)}")
+    return written(faces(opened, aus, out))
 
 
 @figure.command()
@@ -81,42 +90,50 @@ def grid(runs: tuple[Path, ...], aus: tuple[str, ...], include_restricted: bool,
 @click.option("--count", type=click.IntRange(1, 60), default=8, show_default=True)
 @_restricted
 @_out
-def failures(run: Path, count: int, include_restricted: bool, out: Path) -> None:
+@results
+def failures(run: Path, count: int, include_restricted: bool, out: Path) -> Result:
     """The samples of a run that show the commanded AUs least."""
     from aubench.report import figure_faces
 
     opened = _faces(run, include_restricted)
-    click.echo(f"wrote {figure_faces.failures(opened, count, out)}")
+    return written(figure_faces.failures(opened, count, out))
 
 
 @figure.command("heatmap")
 @click.argument("run", type=RUN)
 @_out
-def heat_map(run: Path, out: Path) -> None:
+@results
+def heat_map(run: Path, out: Path) -> Result:
     """Commanded by detected AUs of a run, beside those of its targets."""
     from aubench.report import figure_scores
     from aubench.report.runs import open_run
 
-    click.echo(f"wrote {figure_scores.heat_map(open_run(run), out)}")
+    return written(figure_scores.heat_map(open_run(run), out))
 
 
 @figure.command()
 @_records
 @_out
+@results
 def radar(
     data: str, protocol: str, models: tuple[str, ...], folder: Path | None, out: Path
-) -> None:
+) -> Result:
     """F1 of each AU of the records of a protocol."""
     from aubench.report import figure_scores
 
-    click.echo(f"wrote {figure_scores.radar(_read(data, protocol, models, folder), out)}")
+    return written(figure_scores.radar(_read(data, protocol, models, folder), out))
 
 
 @figure.command()
 @_records
-@click.option("--x", default="fid", show_default=True, help="Metric.")
-@click.option("--y", default="aaad_second", show_default=True, help="Metric.")
+@click.option(
+    "--x", shell_complete=complete.metric, default="fid", show_default=True, help="Metric."
+)
+@click.option(
+    "--y", shell_complete=complete.metric, default="aaad_second", show_default=True, help="Metric."
+)
 @_out
+@results
 def scatter(
     data: str,
     protocol: str,
@@ -125,34 +142,42 @@ def scatter(
     x: str,
     y: str,
     out: Path,
-) -> None:
+) -> Result:
     """One metric by another with intervals, a point a record."""
     from aubench.report import figure_scores
 
     found = _read(data, protocol, models, folder)
-    click.echo(f"wrote {figure_scores.scatter(found, out, x, y)}")
+    return written(figure_scores.scatter(found, out, x, y))
 
 
 @figure.command()
 @_records
-@click.option("--metric", default="au_f1", show_default=True, help="aaad or au_f1.")
+@click.option(
+    "--metric",
+    shell_complete=complete.metric,
+    default="au_f1",
+    show_default=True,
+    help="aaad or au_f1.",
+)
 @_out
+@results
 def combinations(
     data: str, protocol: str, models: tuple[str, ...], folder: Path | None, metric: str, out: Path
-) -> None:
+) -> Result:
     """A metric of each combination and model as a heat map."""
     from aubench.report import figure_scores
 
     found = _read(data, protocol, models, folder)
-    click.echo(f"wrote {figure_scores.combinations(found, out, metric)}")
+    return written(figure_scores.combinations(found, out, metric))
 
 
 @figure.command()
 @click.argument("logs", type=click.Path(path_type=Path, exists=True, dir_okay=False), nargs=-1,
                 required=True)  # fmt: skip
 @_out
-def curves(logs: tuple[Path, ...], out: Path) -> None:
+@results
+def curves(logs: tuple[Path, ...], out: Path) -> Result:
     """Training curves from logs (.jsonl, .csv with a column step) or cards with a history."""
     from aubench.report import figure_scores
 
-    click.echo(f"wrote {figure_scores.curves(logs, out)}")
+    return written(figure_scores.curves(logs, out))

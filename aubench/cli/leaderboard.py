@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from aubench.errors import AubenchError
+from aubench.cli.output import Result, results, written
 
 FOLDER = click.option(
     "--leaderboards", "folder", type=click.Path(path_type=Path), help="Folder of the records."
@@ -21,26 +21,31 @@ def leaderboard() -> None:
 @leaderboard.command()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the site.")
 @FOLDER
-def build(out: Path, folder: Path | None) -> None:
+@results
+def build(out: Path, folder: Path | None) -> Result:
     """Write a static site that opens from disk; a former one in --out is replaced."""
     from aubench.report.site import build as write
 
     pages = write(out, folder)
-    click.echo(f"wrote {len(pages)} pages; open {pages[0]}")
+    return written(*pages, line=f"wrote {len(pages)} pages; open {pages[0]}")
 
 
 @leaderboard.command()
-@click.option("--check", is_flag=True, help="Only say whether it is current; exit 2 if not.")
+@click.option("--check", is_flag=True, help="Only say whether it is current; exit code 1 if not.")
 @FOLDER
-def readme(check: bool, folder: Path | None) -> None:
+@results
+def readme(check: bool, folder: Path | None) -> Result:
     """Write leaderboards/README.md anew."""
     from aubench.files import shipped
     from aubench.report.readme import NAME, generate, write_readme
 
     if not check:
-        click.echo(f"wrote {write_readme(folder)}")
-        return
+        return written(write_readme(folder))
     path = (folder or shipped("leaderboards")) / NAME
-    if not path.is_file() or path.read_text(encoding="utf-8") != generate(folder):
-        raise AubenchError(f"{path} is not current", "`aubench leaderboard readme` writes it anew")
-    click.echo(f"{path} is current")
+    if path.is_file() and path.read_text(encoding="utf-8") == generate(folder):
+        return written(path, line=f"{path} is current", current=True)
+    return Result(
+        {"files": [str(path)], "current": False},
+        lambda: None,
+        failure=f"{path} is not current; `aubench leaderboard readme` writes it anew",
+    )

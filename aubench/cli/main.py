@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from aubench import __version__
 from aubench.errors import AubenchError, suggest
@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "study": ("aubench.cli.study:study", "Rank faces by human raters (AUCHS)."),
     "detectors": ("aubench.cli.detectors:detectors", "Score a detector of AUs."),
+    "completion": ("aubench.cli.completion:completion", "Print what completes words in a shell."),
 }
 """Name, where the click command lives, and its line of help (shown without importing it)."""
 
@@ -65,6 +66,15 @@ class LazyGroup(click.Group):
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a command from the table, without importing any."""
+        found = [
+            CompletionItem(name, help=text)
+            for name, (_, text) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from the table."""
@@ -90,15 +100,6 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line; bad input ends with one line and exit code 2."""
-    try:
-        result: Any = cli.main(args=args, prog_name="aubench", standalone_mode=False)
-    except AubenchError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        click.echo(f"error: {error.format_message()}", err=True)
-        sys.exit(2)
-    except click.Abort:
-        click.echo("interrupted; the same command resumes", err=True)
-        sys.exit(130)
-    sys.exit(result if isinstance(result, int) else 0)
+    from aubench.cli.endings import run_to_end
+
+    sys.exit(run_to_end(cli, sys.argv[1:] if args is None else args, "aubench"))

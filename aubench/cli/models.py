@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from aubench.cli import completion as complete
+from aubench.cli.output import Result, results, written
 
 if TYPE_CHECKING:
     from aubench.registry import Listing
 
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@results
 @click.pass_context
-def models(ctx: click.Context, as_json: bool) -> None:
+def models(ctx: click.Context) -> Result | None:
     """List the generators: inputs, training, licence, and why one is unavailable."""
     from aubench.registry import listings
 
     if ctx.invoked_subcommand is not None:
-        return
+        return None
     rows = listings()
-    if as_json:
-        click.echo(json.dumps([row.data() for row in rows], indent=1))
-    else:
-        _print_table(rows)
+    return Result([row.data() for row in rows], lambda: _print_table(rows))
 
 
 def _print_table(rows: list[Listing]) -> None:
@@ -51,18 +50,19 @@ def _print_table(rows: list[Listing]) -> None:
 
 
 @models.command()
-@click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
-def show(name: str, as_json: bool) -> None:
+@click.argument("name", shell_complete=complete.model)
+@results
+def show(name: str) -> Result:
     """Print the card of NAME: inputs, training, licence, citation, weights, scores."""
     from aubench.registry import listing
 
     card = _card(listing(name))
-    if as_json:
-        click.echo(json.dumps(card, indent=1))
-        return
-    for key, value in card.items():
-        _print_field(key, value)
+
+    def fields() -> None:
+        for key, value in card.items():
+            _print_field(key, value)
+
+    return Result(card, fields)
 
 
 def _card(row: Listing) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _print_field(key: str, value: Any) -> None:
 
 
 @models.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete.model)
 @click.option("--weights", type=click.Path(path_type=Path), help="In place of the model's own.")
 @click.option(
     "--option",
@@ -130,11 +130,21 @@ def _print_field(key: str, value: Any) -> None:
     metavar="NAME=VALUE",
     help="Option of the model; repeatable.",
 )
-@click.option("--protocol", help="Where the samples come from [test2k, or label-input].")
-@click.option("--data", default="synfacs", show_default=True, help="Data set of the protocol.")
+@click.option(
+    "--protocol",
+    shell_complete=complete.protocol,
+    help="Where the samples come from [test2k, or label-input].",
+)
+@click.option(
+    "--data",
+    shell_complete=complete.dataset,
+    default="synfacs",
+    show_default=True,
+    help="Data set of the protocol.",
+)
 @click.option("--samples", type=click.IntRange(2, 64), default=4, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="torch device.")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@results
 def check(
     name: str,
     weights: Path | None,
@@ -143,8 +153,7 @@ def check(
     data: str,
     samples: int,
     device: str,
-    as_json: bool,
-) -> int:
+) -> Result:
     """Run the conformance suite on NAME; a verdict a line, exit code 1 if one fails."""
     from aubench.cli.run import options_of
     from aubench.engine.conformance import Subject, check_generator
@@ -153,25 +162,26 @@ def check(
     verdicts = []
     for verdict in check_generator(subject):
         verdicts.append(verdict)
-        if not as_json:
-            click.echo(f"{verdict.word:5} {verdict.name:13} {verdict.detail}")
+        click.echo(f"{verdict.word:5} {verdict.name:13} {verdict.detail}")  # as it comes
     failed = sum(verdict.passed is False for verdict in verdicts)
-    if as_json:
-        rows = [{"check": v.name, "verdict": v.word, "detail": v.detail} for v in verdicts]
-        click.echo(json.dumps({"model": name, "failed": failed, "checks": rows}, indent=1))
-    else:
-        click.echo(f"{name}: " + (f"{failed} failed" if failed else "conforms"))
-    return 1 if failed else 0
+    rows = [{"check": v.name, "verdict": v.word, "detail": v.detail} for v in verdicts]
+    return Result(
+        {"model": name, "failed": failed, "checks": rows},
+        lambda: click.echo(f"{name}: " + (f"{failed} failed" if failed else "conforms")),
+        failure=f"{name} fails {failed} of {len(rows)} checks" if failed else None,
+    )
 
 
 @models.command()
 @click.argument("name")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write [NAME].")
-def new(name: str, out: Path | None) -> None:
+@results
+def new(name: str, out: Path | None) -> Result:
     """Write an installable package with a generator NAME and its tests, to start from."""
     from aubench.scaffold import write_package
 
     place = out or Path(name)
-    for path in write_package(name, place):
-        click.echo(f"wrote {path}")
-    click.echo(f"next: pip install -e {place} && aubench check-generator {name}")
+    paths = write_package(name, place)
+    lines = [f"wrote {path}" for path in paths]
+    lines.append(f"next: pip install -e {place} && aubench check-generator {name}")
+    return written(*paths, line="\n".join(lines))

@@ -6,10 +6,19 @@ from pathlib import Path
 
 import click
 
+from aubench.cli import completion as complete
+from aubench.cli.output import Result, results, written
+
 
 @click.command()
-@click.argument("name")
-@click.option("--data", default="synfacs", show_default=True, help="synfacs, or an imported set.")
+@click.argument("name", shell_complete=complete.protocol)
+@click.option(
+    "--data",
+    shell_complete=complete.dataset,
+    default="synfacs",
+    show_default=True,
+    help="synfacs, or an imported set.",
+)
 @click.option("--out", type=click.Path(path_type=Path),
               help="Folder to write.  [imported sets: among your protocols]")  # fmt: skip
 @click.option("--fold", type=click.IntRange(min=1), default=1, show_default=True,
@@ -24,10 +33,11 @@ import click
 @click.option("--statistics/--no-statistics", default=True, show_default=True,
               help="Measure the targets too.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True)
+@results
 def freeze(
     name: str, data: str, out: Path | None, fold: int, samples: int | None, size: int,
     unknown: str, detectors: str | None, extractor: str | None, statistics: bool, device: str,
-) -> None:  # fmt: skip
+) -> Result:  # fmt: skip
     """Build a protocol: of synfacs byte for byte as shipped, or from your imported data.
 
     The same files give the same digest on every machine. Ids, folds, digests, the proof of unseen
@@ -39,8 +49,7 @@ def freeze(
     if data in DATASETS:
         if out is None:
             raise AubenchError("--out DIR is needed to build a protocol of synfacs")
-        _shipped(name, out)
-        return
+        return _shipped(name, out)
     from aubench.detectors import load_detectors
     from aubench.protocol import load_protocol
     from aubench.protocol_freeze import freeze_own
@@ -50,27 +59,31 @@ def freeze(
                         strict=unknown == "active")  # fmt: skip
     train, test = len(frozen.split.train), len(frozen.split.test)
     number, sets = sum(frozen.strata.values()), frozen.combinations
-    click.echo(f"{data}/{name}: {number} samples, {sets} AU sets, {train} train subjects, "
-               f"{test} test subjects")  # fmt: skip
-    for stratum, count in frozen.strata.items():
-        click.echo(f"  {stratum}: {count}")
+    lines = [f"{data}/{name}: {number} samples, {sets} AU sets, {train} train subjects, "
+             f"{test} test subjects"]  # fmt: skip
+    lines += [f"  {stratum}: {count}" for stratum, count in frozen.strata.items()]
+    networks: list[str] = []
     if statistics:
         from aubench.reference_statistics import freeze_statistics
 
         told = freeze_statistics(load_protocol(name, data, out), extractor, chosen, device)
-        for network in told["networks"]:
-            click.echo(f"statistics of the targets by {network}")
+        networks = list(told["networks"])
+        lines += [f"statistics of the targets by {network}" for network in networks]
         for network, reason in told["missing"].items():
             click.echo(f"no statistics by {network}: {reason}", err=True)
-    click.echo(f"sha256 {frozen.sha256}")
-    click.echo(f"wrote {frozen.place}")
+    lines += [f"sha256 {frozen.sha256}", f"wrote {frozen.place}"]
+    return written(
+        frozen.place, line="\n".join(lines), data=data, name=name, sha256=frozen.sha256,
+        samples=number, combinations=sets, strata=frozen.strata, subjects={"train": train,
+        "test": test}, statistics=networks,
+    )  # fmt: skip
 
 
-def _shipped(name: str, out: Path) -> None:
+def _shipped(name: str, out: Path) -> Result:
     from aubench.errors import AubenchError, suggest
     from aubench.freeze import PLANS
     from aubench.freeze import freeze as build
 
     if name not in PLANS:
         raise AubenchError(f"unknown protocol '{name}'{suggest(name, PLANS)}")
-    click.echo(f"wrote {build(name, out)}")
+    return written(build(name, out))

@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from aubench.cli import completion as complete
+from aubench.cli.output import Result, results, written
 from aubench.cli.protocol_freeze import freeze
+
+if TYPE_CHECKING:
+    from aubench.protocol import Protocol
 
 
 @click.command()
-@click.option("--data", default="synfacs", show_default=True, help="Data set.")
-def protocols(data: str) -> None:
+@click.option(
+    "--data",
+    shell_complete=complete.dataset,
+    default="synfacs",
+    show_default=True,
+    help="Data set.",
+)
+@results
+def protocols(data: str) -> Result:
     """List the protocols of a data set."""
     from aubench.protocol import load_protocol, protocol_names
 
-    for name in protocol_names(data):
-        d = load_protocol(name, data).definition
-        click.echo(f"{name:12} {d.version}  {d.samples:5} samples  {d.paper:8}  {d.description}")
+    found = [load_protocol(name, data) for name in protocol_names(data)]
+    if not found:
+        load_protocol("", data)  # says which data sets there are
+
+    def lines() -> None:
+        for d in (one.definition for one in found):
+            click.echo(
+                f"{d.name:12} {d.version}  {d.samples:5} samples  {d.paper:8}  {d.description}"
+            )
+
+    return Result([_about(one) for one in found], lines)
+
+
+def _about(found: Protocol) -> dict[str, Any]:
+    return {**found.definition.model_dump(), "sha256": found.sha256}
 
 
 @click.group()
@@ -29,67 +54,118 @@ protocol.add_command(freeze)
 
 
 @protocol.command()
-@click.argument("name")
-@click.option("--data", default="synfacs", show_default=True, help="Data set.")
-def show(name: str, data: str) -> None:
+@click.argument("name", shell_complete=complete.protocol)
+@click.option(
+    "--data",
+    shell_complete=complete.dataset,
+    default="synfacs",
+    show_default=True,
+    help="Data set.",
+)
+@results
+def show(name: str, data: str) -> Result:
     """Print a protocol's definition, strata and first samples."""
     from aubench.protocol import load_protocol
 
     found = load_protocol(name, data)
-    for key, value in found.definition.model_dump().items():
-        click.echo(f"{key:12} {value}")
-    click.echo(f"{'sha256':12} {found.sha256}")
     frame = found.samples().frame
-    click.echo(f"{'combinations':12} {frame['combination'].nunique()}")
-    for stratum, count in frame["strata"].value_counts().sort_index().items():
+    strata = frame["strata"].value_counts().sort_index().items()
+    first = frame.head(3)[["sample_id", "target", "text"]].astype(object)
+    card = {
+        **_about(found),
+        "combinations": frame["combination"].nunique(),
+        "strata": {str(name): int(count) for name, count in strata},
+        "first": first.where(first.notna(), None).to_dict("records"),
+    }
+    return Result(card, lambda: _print_card(card))
+
+
+def _print_card(card: dict[str, Any]) -> None:
+    for key, value in card.items():
+        if key not in ("strata", "first"):
+            click.echo(f"{key:12} {value}")
+    for stratum, count in card["strata"].items():
         click.echo(f"  {stratum}: {count}")
-    for row in frame.head(3).itertuples():
-        click.echo(f"{row.sample_id}  {row.target}\n    {row.text}")
+    for row in card["first"]:
+        click.echo(f"{row['sample_id']}  {row['target']}\n    {row['text']}")
 
 
 @protocol.command()
-@click.argument("name")
-@click.option("--data", default="synfacs", show_default=True, help="Data set.")
-def verify(name: str, data: str) -> None:
-    """Check digests and recompute what the protocol claims."""
-    from aubench.protocol import load_protocol
+@click.argument("name", shell_complete=complete.protocol)
+@click.option(
+    "--data",
+    shell_complete=complete.dataset,
+    default="synfacs",
+    show_default=True,
+    help="Data set.",
+)
+@results
+def verify(name: str, data: str) -> Result:
+    """Check digests and recompute what the protocol claims; exit code 1 if it does not hold."""
+    from aubench.errors import AubenchError
+    from aubench.protocol import load_protocol, protocol_names
     from aubench.protocol import verify as check
 
-    found = check(load_protocol(name, data))
-    for key, value in found.items():
-        shown = f"{len(value)}" if isinstance(value, list) else value
-        click.echo(f"{key}: {shown}")
-    click.echo(f"{name} holds")
+    try:
+        found = check(load_protocol(name, data))
+    except AubenchError as error:
+        if name not in protocol_names(data):
+            raise
+        reason = str(error)
+        return Result({"name": name, "holds": False, "reason": reason}, lambda: None, reason)
+
+    def lines() -> None:
+        for key, value in found.items():
+            click.echo(f"{key}: {len(value) if isinstance(value, list) else value}")
+        click.echo(f"{name} holds")
+
+    return Result({"name": name, "holds": True, **found}, lines)
 
 
 @protocol.command()
-@click.argument("name")
-@click.option("--data", default="synfacs", show_default=True, help="Data set.")
+@click.argument("name", shell_complete=complete.protocol)
+@click.option(
+    "--data",
+    shell_complete=complete.dataset,
+    default="synfacs",
+    show_default=True,
+    help="Data set.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--limit", type=click.IntRange(min=2), help="The samples of `aubench run --limit`.")
 @click.option("--size", type=click.IntRange(32, 1024), help="Pixels [the protocol's].")
-def export(name: str, data: str, out: Path, limit: int | None, size: int | None) -> None:
+@results
+def export(name: str, data: str, out: Path, limit: int | None, size: int | None) -> Result:
     """Write what a system without code here needs: texts, AUs, seeds, reference faces.
 
     Its images, named by sample id, are scored by `aubench run --model images --images DIR`.
     """
-    _export(name, data, out, limit, size)
+    return _export(name, data, out, limit, size)
 
 
 @click.command()
-@click.option("--protocol", "name", required=True, help="Frozen protocol.")
-@click.option("--data", default="synfacs", show_default=True, help="Data set.")
+@click.option(
+    "--protocol", "name", shell_complete=complete.protocol, required=True, help="Frozen protocol."
+)
+@click.option(
+    "--data",
+    shell_complete=complete.dataset,
+    default="synfacs",
+    show_default=True,
+    help="Data set.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [prompts/...].")
 @click.option("--limit", type=click.IntRange(min=2), help="The samples of `aubench run --limit`.")
 @click.option("--size", type=click.IntRange(32, 1024), help="Pixels [the protocol's].")
+@results
 def export_prompts(
     name: str, data: str, out: Path | None, limit: int | None, size: int | None
-) -> None:
+) -> Result:
     """Write what a system without code here needs; the same as `aubench protocol export`."""
-    _export(name, data, out or Path("prompts") / f"{data}-{name}", limit, size)
+    return _export(name, data, out or Path("prompts") / f"{data}-{name}", limit, size)
 
 
-def _export(name: str, data: str, out: Path, limit: int | None, size: int | None) -> None:
+def _export(name: str, data: str, out: Path, limit: int | None, size: int | None) -> Result:
     from aubench.datasets import image_source, restricted
     from aubench.engine.prompts import write_prompts
     from aubench.protocol import load_protocol
@@ -97,7 +173,8 @@ def _export(name: str, data: str, out: Path, limit: int | None, size: int | None
     found = load_protocol(name, data)
     samples = found.samples() if limit is None else found.samples().limit(limit)
     count = write_prompts(samples, image_source(data), out, size or found.size)
-    click.echo(f"wrote {len(samples)} requests and {count} reference faces to {out}")
     if restricted(data):
         click.echo(f"images of {data} are restricted: keep them where its agreement allows",
                    err=True)  # fmt: skip
+    line = f"wrote {len(samples)} requests and {count} reference faces to {out}"
+    return written(out, line=line, requests=len(samples), references=count)

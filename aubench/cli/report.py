@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from aubench.cli import completion as complete
+from aubench.cli.output import Result, results, written
 from aubench.errors import AubenchError
 
 if TYPE_CHECKING:
+    from aubench.record import Record
     from aubench.report.table import Table
 
 FORMATS = ("terminal", "markdown", "latex", "html", "csv")
 
 
 @click.command()
-@click.option("--data", default="synfacs", show_default=True, help="Data set.")
-@click.option("--protocol", help="Only this protocol.")
+@click.option(
+    "--data",
+    shell_complete=complete.dataset,
+    default="synfacs",
+    show_default=True,
+    help="Data set.",
+)
+@click.option("--protocol", shell_complete=complete.protocol, help="Only this protocol.")
 @click.option("--ids", is_flag=True, help="Print the metric ids under each table.")
 @click.option(
     "--columns",
+    shell_complete=complete.metric_list,
     metavar="METRICS",
     help="Metrics in place of the usual columns, such as identity,locality,au_f1_12.",
 )
@@ -50,6 +61,7 @@ FORMATS = ("terminal", "markdown", "latex", "html", "csv")
 )
 @click.option("--document", is_flag=True, help="With latex: a whole document, ready to compile.")
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write here.")
+@results
 def report(
     data: str,
     protocol: str | None,
@@ -64,13 +76,14 @@ def report(
     study: Path | None,
     document: bool,
     out: Path | None,
-) -> None:
+) -> Result:
     """Print the leaderboards, a table for each protocol; or, with --table, the paper's tables."""
     from aubench.report.leaderboard import add_record, boards
     from aubench.report.terminal import HEADLINE, check_columns, print_board
 
     for path in add:
-        click.echo(f"entered {add_record(path, folder, faces=include_restricted)}")
+        entered = add_record(path, folder, faces=include_restricted)
+        click.echo(f"entered {entered}", err=True)
     if not numbers:
         if form or which or study or document or out:
             raise AubenchError("this option needs --table", "for example --table 3")
@@ -78,9 +91,15 @@ def report(
         chosen = [word.strip() for word in columns.split(",")] if columns else HEADLINE
         if columns:
             check_columns([record for records in found.values() for record in records], chosen)
-        for name, records in found.items():
-            print_board(name, records, ids=ids, metrics=chosen)
-        return
+
+        def show() -> None:
+            for name, records in found.items():
+                print_board(name, records, ids=ids, metrics=chosen)
+
+        return Result(
+            {name: [_line(record, chosen) for record in board] for name, board in found.items()},
+            show,
+        )
     if protocol or ids or columns:
         raise AubenchError(
             "--protocol, --ids and --columns do not go with --table",
@@ -90,10 +109,21 @@ def report(
 
     read = read_boards(data, folder, study)
     tables = [build(number, read, which or "both") for number in numbers]
-    _show(tables, form or "terminal", document, out)
+    return _tables(tables, form or "terminal", document, out)
 
 
-def _show(tables: list[Table], form: str, document: bool, out: Path | None) -> None:
+def _line(record: Record, metrics: Sequence[str]) -> dict[str, Any]:
+    """Return what the tables show of a record; the record itself has all of it."""
+    return {
+        "model": record.model.name,
+        "control": record.model.control,
+        "metrics_in_training": record.model.metrics_in_training,
+        "counts": record.counts,
+        "scores": [row for row in record.scores if row.metric in metrics],
+    }
+
+
+def _tables(tables: list[Table], form: str, document: bool, out: Path | None) -> Result:
     from aubench.report import draw, latex
 
     if document and form != "latex":
@@ -101,9 +131,12 @@ def _show(tables: list[Table], form: str, document: bool, out: Path | None) -> N
     if form == "terminal":
         if out:
             raise AubenchError("--out needs a --format", "markdown, latex, html or csv")
-        for table in tables:
-            draw.print_table(table)
-        return
+
+        def show() -> None:
+            for table in tables:
+                draw.print_table(table)
+
+        return Result(tables, show)
     if form == "latex":
         text = latex.document(tables) if document else "\n".join(map(latex.latex, tables))
     elif form == "html":
@@ -113,9 +146,8 @@ def _show(tables: list[Table], form: str, document: bool, out: Path | None) -> N
     else:
         text = "\n".join(map(draw.markdown, tables))
     if out is None:
-        click.echo(text, nl=False)
-        return
+        return Result(tables, lambda: click.echo(text, nl=False))
     from aubench.files import write_text
 
     write_text(out, text)
-    click.echo(f"wrote {out}")
+    return written(out)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from aubench.cli import completion as complete
+from aubench.cli.output import Result, results
+
 PAPER = ("fid", "kid", "is", "lpips", "aaad", "au", "prdc")
 METRICS = (
     *PAPER,
@@ -24,9 +27,25 @@ GRADED = ("response",)
 
 
 @click.command()
-@click.option("--model", required=True, help="Registered generator; see `aubench models`.")
-@click.option("--protocol", required=True, help="Frozen protocol; see `aubench protocols`.")
-@click.option("--data", default="synfacs", show_default=True, help="Data set of the protocol.")
+@click.option(
+    "--model",
+    shell_complete=complete.model,
+    required=True,
+    help="Registered generator; see `aubench models`.",
+)
+@click.option(
+    "--protocol",
+    shell_complete=complete.protocol,
+    required=True,
+    help="Frozen protocol; see `aubench protocols`.",
+)
+@click.option(
+    "--data",
+    shell_complete=complete.dataset,
+    default="synfacs",
+    show_default=True,
+    help="Data set of the protocol.",
+)
 @click.option(
     "--weights", type=click.Path(path_type=Path), help="Weights in place of the model's own."
 )
@@ -66,11 +85,16 @@ GRADED = ("response",)
     metavar="MODEL",
     help="CLIP for `legibility`: a folder, or a hub id in the local cache; nothing is fetched.",
 )
-@click.option("--metrics", help=f"In place of a profile: some of {','.join(METRICS)}.")
+@click.option(
+    "--metrics",
+    shell_complete=complete.group_list,
+    help=f"In place of a profile: some of {','.join(METRICS)}.",
+)
 @click.option("--ids", is_flag=True, help="Print the metric id of every number.")
 @click.option(
     "--check-determinism", is_flag=True, help="Make a few samples again, alone, and compare."
 )
+@results
 def run(
     model: str,
     protocol: str,
@@ -92,7 +116,7 @@ def run(
     metrics: str | None,
     ids: bool,
     check_determinism: bool,
-) -> None:
+) -> Result:
     """Run a model on a protocol, print its scores, leave a run folder and a record.
 
     The run can be interrupted at any time; the same command resumes it.
@@ -133,9 +157,14 @@ def run(
         detectors=detectors,
     )
     record = execute(config)
-    print_record(record, ids=ids)
-    print_groups(record)
-    click.echo(f"\nrecord {config.out / 'record.json'}\nsheet  {config.out / 'grid.png'}")
+    files = [config.out / "record.json", config.out / "grid.png"]
+
+    def show() -> None:
+        print_record(record, ids=ids)
+        print_groups(record)
+        click.echo(f"\nrecord {files[0]}\nsheet  {files[1]}")
+
+    return Result({"files": files, "record": record}, show)
 
 
 def _profile(profile: str, protocol: str, data: str) -> tuple[str, ...]:

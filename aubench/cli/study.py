@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from aubench.cli import completion as complete
+from aubench.cli.output import Result, results, written
+
 
 @click.group()
 def study() -> None:
@@ -29,9 +32,26 @@ def _pairs(words: tuple[str, ...], option: str) -> dict[str, str]:
 
 
 @study.command()
-@click.option("--protocol", default="conflict", show_default=True, help="Whose samples.")
-@click.option("--data", default="synfacs", show_default=True, help="Data set.")
-@click.option("--models", required=True, help="Models to rank, separated by commas; two to nine.")
+@click.option(
+    "--protocol",
+    shell_complete=complete.protocol,
+    default="conflict",
+    show_default=True,
+    help="Whose samples.",
+)
+@click.option(
+    "--data",
+    shell_complete=complete.dataset,
+    default="synfacs",
+    show_default=True,
+    help="Data set.",
+)
+@click.option(
+    "--models",
+    shell_complete=complete.model_list,
+    required=True,
+    help="Models to rank, separated by commas; two to nine.",
+)
 @click.option("--runs", "roots", type=click.Path(path_type=Path, file_okay=False), multiple=True,
               help="Folder of run folders; may be repeated [runs].")  # fmt: skip
 @click.option("--run", "given", multiple=True, metavar="MODEL=FOLDER",
@@ -64,9 +84,10 @@ def _pairs(words: tuple[str, ...], option: str) -> dict[str, str]:
               help="Of the draw of samples, trials and orders.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), default=Path("study"), show_default=True,
               help="Folder of the study.")  # fmt: skip
+@results
 def create(out: Path, roots: tuple[Path, ...], given: tuple[str, ...], models: str,
            min_gold: float, min_seconds: float, min_self_tau: float | None,
-           **options: object) -> None:  # fmt: skip
+           **options: object) -> Result:  # fmt: skip
     """Draw the trials, strip the images, seal the key, and write a link for each rater."""
     from aubench.study.creation import Order
     from aubench.study.creation import create as make
@@ -79,15 +100,23 @@ def create(out: Path, roots: tuple[Path, ...], given: tuple[str, ...], models: s
         **options,  # type: ignore[arg-type]
     )  # fmt: skip
     made = make(order, out)
-    click.echo(f"{made.trials} trials of {len(order.models)} faces, {order.raters} places")
-    click.echo(f"design  {out / 'study.json'}  sha256 {made.design_sha256}")
-    click.echo(f"key     {out / 'key.sealed.json'}  sha256 {made.key_sha256}")
-    click.echo(f"links   {out / LINKS}  {len(made.links)} raters and the admin page")
+    design, key, links = out / "study.json", out / "key.sealed.json", out / LINKS
+    lines = [
+        f"{made.trials} trials of {len(order.models)} faces, {order.raters} places",
+        f"design  {design}  sha256 {made.design_sha256}",
+        f"key     {key}  sha256 {made.key_sha256}",
+        f"links   {links}  {len(made.links)} raters and the admin page",
+    ]
     if not made.balanced:
         click.echo(
             f"note: orders are balanced over a multiple of {made.rows} raters, not {order.raters}",
             err=True,
         )
+    return written(
+        design, key, links, line="\n".join(lines), trials=made.trials, models=order.models,
+        places=order.raters, raters=len(made.links), design_sha256=made.design_sha256,
+        key_sha256=made.key_sha256, balanced=made.balanced,
+    )  # fmt: skip
 
 
 @study.command()
@@ -107,23 +136,26 @@ def serve(study_folder: Path, host: str, port: int, database: str | None) -> Non
 @click.argument("study_folder", metavar="STUDY", type=click.Path(path_type=Path))
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True,
               help="Where raters reach the server.")  # fmt: skip
-def links(study_folder: Path, url: str) -> None:
+@results
+def links(study_folder: Path, url: str) -> Result:
     """Print a link for each rater, to be sent to one person each."""
     from aubench.study.bots import read_links
 
-    for path in read_links(study_folder):
-        click.echo(url.rstrip("/") + path)
+    found = [url.rstrip("/") + path for path in read_links(study_folder)]
+    return Result(found, lambda: click.echo("\n".join(found)))
 
 
 @study.command()
 @click.argument("study_folder", metavar="STUDY", type=click.Path(path_type=Path))
 @click.option("--database", help="SQLAlchemy URL [a SQLite file in the folder].")
-def close(study_folder: Path, database: str | None) -> None:
+@results
+def close(study_folder: Path, database: str | None) -> Result:
     """Take no more answers, for good; only then may the key be opened."""
     from aubench.study.answers import open_store
 
     open_store(study_folder, database).close()
-    click.echo(f"{study_folder} is closed")
+    data = {"study": study_folder, "closed": True}
+    return Result(data, lambda: click.echo(f"{study_folder} is closed"))
 
 
 @study.command()
@@ -137,9 +169,9 @@ def close(study_folder: Path, database: str | None) -> None:
               help="Of the bootstrap.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Of the bootstrap.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print auchs.json in place of the table.")
+@results
 def score(study_folder: Path, key: Path | None, database: str | None, out: Path | None,
-          draws: int, seed: int, as_json: bool) -> None:  # fmt: skip
+          draws: int, seed: int) -> Result:  # fmt: skip
     """Open the key of a closed study: AUCHS, intervals, agreement, tests, exports."""
     from aubench.study.export import write
     from aubench.study.scoring import score as analyse
@@ -147,11 +179,8 @@ def score(study_folder: Path, key: Path | None, database: str | None, out: Path 
 
     found = analyse(study_folder, database=database, key=key, draws=draws, seed=seed)
     paths = write(found.results, found.frame, out or study_folder / "analysis")
-    if as_json:
-        click.echo(found.results.model_dump_json(indent=1))
-        return
-    click.echo(results_text(found.results))
-    click.echo("\n" + "\n".join(map(str, paths)))
+    text = "\n".join([results_text(found.results), "", *map(str, paths)])
+    return Result(found.results, lambda: click.echo(text))
 
 
 @study.command()
@@ -171,9 +200,10 @@ def score(study_folder: Path, key: Path | None, database: str | None, out: Path 
               help="The sealed key [in the folder].")  # fmt: skip
 @click.option("--database", help="SQLAlchemy URL [a SQLite file in the folder].")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@results
 def simulate(study_folder: Path, worths: tuple[str, ...], raters: int | None,
              rater_spread: float, item_spread: float, repeat: int | None, url: str | None,
-             key: Path | None, database: str | None, seed: int) -> None:  # fmt: skip
+             key: Path | None, database: str | None, seed: int) -> Result:  # fmt: skip
     """Send bots with known worths through the study, over HTTP."""
     from aubench.errors import AubenchError
     from aubench.study import simulation
@@ -188,13 +218,15 @@ def simulate(study_folder: Path, worths: tuple[str, ...], raters: int | None,
         seed=seed,
     )  # fmt: skip
     if repeat is not None:
-        click.echo(coverage_text(simulation.coverage(study_folder, world, repeat)))
-        return
+        held = simulation.coverage(study_folder, world, repeat)
+        return Result(held, lambda: click.echo(coverage_text(held)))
     bots = simulation.simulate(study_folder, world, raters, url, database)
     count = sum(len(bot.acknowledged) for bot in bots)
-    click.echo(f"{len(bots)} bots, {count} rankings stored")
     expected = simulation.truth(world)
-    click.echo("expected AUCHS: " + ", ".join(f"{m} {v:.3f}" for m, v in expected.items()))
+    told = ", ".join(f"{model} {value:.3f}" for model, value in expected.items())
+    lines = [f"{len(bots)} bots, {count} rankings stored", f"expected AUCHS: {told}"]
+    data = {"bots": len(bots), "rankings": count, "expected": expected}
+    return Result(data, lambda: click.echo("\n".join(lines)))
 
 
 def _numbers(text: str, option: str) -> list[int]:
@@ -223,9 +255,10 @@ def _numbers(text: str, option: str) -> list[int]:
 @click.option("--studies", type=click.IntRange(min=10), default=400, show_default=True,
               help="Simulated studies of each size.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@results
 def power(difference: float, models: int, combinations: int, raters: str, items: str,
           rater_spread: float, item_spread: float, wanted: float, studies: int,
-          seed: int) -> None:  # fmt: skip
+          seed: int) -> Result:  # fmt: skip
     """Say how many raters and items it takes to see a difference."""
     from aubench.study.power import Question
     from aubench.study.power import power as simulate_power
@@ -235,7 +268,8 @@ def power(difference: float, models: int, combinations: int, raters: str, items:
     rows = simulate_power(
         question, _numbers(raters, "--raters"), _numbers(items, "--items"), studies, seed
     )
-    click.echo(power_text(question, rows, wanted, studies))
+    data = {"question": question, "wanted": wanted, "studies": studies, "sizes": rows}
+    return Result(data, lambda: click.echo(power_text(question, rows, wanted, studies)))
 
 
 @study.command()
@@ -243,10 +277,11 @@ def power(difference: float, models: int, combinations: int, raters: str, items:
 @click.option("--paper", is_flag=True, help="Audit the paper's Table 4 (15 raters, 5 items).")
 @click.option("--raters", type=click.IntRange(min=1), help="Who ranked, as the source says.")
 @click.option("--items", type=click.IntRange(min=1), help="Images of each model in a row.")
-@click.option("--strict", is_flag=True, help="Exit with 1 if anything is wrong.")
+@click.option("--strict", is_flag=True, help="Exit code 1 if anything is wrong.")
+@results
 def check(
     table: Path | None, paper: bool, raters: int | None, items: int | None, strict: bool
-) -> int:
+) -> Result:
     """Audit a published table of mean rank scores (CSV, TSV or Markdown)."""
     from aubench.errors import AubenchError
     from aubench.study.rank_tables import audit, paper_table, read_table
@@ -259,5 +294,9 @@ def check(
     else:
         found = read_table(table)
     findings = audit(found, raters, items)
-    click.echo(audit_text(found, findings))
-    return int(strict and any(finding.fault for finding in findings))
+    faults = sum(finding.fault for finding in findings)
+    return Result(
+        {"table": found.name, "faults": faults, "findings": findings},
+        lambda: click.echo(audit_text(found, findings)),
+        failure=f"{found.name}: {faults} faults" if strict and faults else None,
+    )

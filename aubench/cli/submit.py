@@ -6,13 +6,16 @@ from pathlib import Path
 
 import click
 
+from aubench.cli.output import Result, results, written
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.option("--out", type=click.Path(path_type=Path), help="[bundles/PROTOCOL-MODEL]")
 @click.option("--limited", is_flag=True, help="Allow a run with --limit, to try it out.")
 @click.option("--include-restricted", is_flag=True, help="Allow faces of a restricted data set.")
-def submit(run: Path, out: Path | None, limited: bool, include_restricted: bool) -> None:
+@results
+def submit(run: Path, out: Path | None, limited: bool, include_restricted: bool) -> Result:
     """Write a bundle of the run folder RUN: record, ledger, features, thumbnails, checksums."""
     from aubench.report.bundle import write_bundle
     from aubench.report.privacy import check_faces
@@ -23,4 +26,5 @@ def submit(run: Path, out: Path | None, limited: bool, include_restricted: bool)
     place = out or Path("bundles") / f"{opened.protocol.name}-{opened.name}"
     write_bundle(opened, place, limited=limited)
     size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
-    click.echo(f"wrote {place}, {size / 2**20:.1f} MiB; check it with `aubench verify {place}`")
+    line = f"wrote {place}, {size / 2**20:.1f} MiB; check it with `aubench verify {place}`"
+    return written(place, line=line, bytes=size)

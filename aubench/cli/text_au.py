@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from aubench.cli.output import Result, results
+
 WIDTH = 20
 
 
@@ -14,13 +16,11 @@ WIDTH = 20
 @click.option("--encoder", help="nano (shipped), t5-small, t5-base or t5-large.")
 @click.option("--weights", type=click.Path(path_type=Path, exists=True, file_okay=False),
               help="Folder that `aubench train-text-au` wrote.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
-def text_au(text: str, encoder: str | None, weights: Path | None, as_json: bool) -> None:
+@results
+def text_au(text: str, encoder: str | None, weights: Path | None) -> Result:
     """Print the probability of each of the 12 AUs given an English TEXT; * marks 0.5 and more."""
-    import json
-
     from aubench.errors import AubenchError
-    from aubench.facs import AUS, load_facs
+    from aubench.facs import AUS
     from aubench.textau.checks import check_text
     from aubench.textau.classifier import WEIGHTS, find_name, load
 
@@ -36,13 +36,16 @@ def text_au(text: str, encoder: str | None, weights: Path | None, as_json: bool)
     for line in warnings:
         click.echo(f"warning: {line}", err=True)
     p = [float(value) for value in model.probabilities([text])[0]]
-    if as_json:
-        data = {"text": text, "classifier": model.id,
-                "probabilities": {f"AU{au}": round(v, 6) for au, v in zip(AUS, p, strict=True)},
-                "active": [au for au, v in zip(AUS, p, strict=True) if v >= 0.5],
-                "warnings": warnings}  # fmt: skip
-        click.echo(json.dumps(data, indent=1, ensure_ascii=False))
-        return
+    data = {"text": text, "classifier": model.id,
+            "probabilities": {f"AU{au}": round(v, 6) for au, v in zip(AUS, p, strict=True)},
+            "active": [au for au, v in zip(AUS, p, strict=True) if v >= 0.5],
+            "warnings": warnings}  # fmt: skip
+    return Result(data, lambda: _print(p))
+
+
+def _print(p: list[float]) -> None:
+    from aubench.facs import AUS, load_facs
+
     actions = load_facs(None).actions
     wide = max(len(actions[au].name) for au in AUS)
     for au, value in zip(AUS, p, strict=True):

@@ -7,11 +7,20 @@ from pathlib import Path
 
 import click
 
+from aubench.cli import completion as complete
+from aubench.cli.output import Result, results, written
+
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete.model)
 @click.option("--preset", help="Size and schedule [the model's first].")
-@click.option("--data", default="synfacs", show_default=True, help="Data set, or its folder.")
+@click.option(
+    "--data",
+    shell_complete=complete.dataset_or_folder,
+    default="synfacs",
+    show_default=True,
+    help="Data set, or its folder.",
+)
 @click.option("--stage", type=int, help="One stage of several [all, in order].")
 @click.option("--steps", type=click.IntRange(min=1), help="In place of the preset's.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -20,6 +29,7 @@ import click
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a setting; repeatable."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [trainings/MODEL-PRESET].")
+@results
 def train(
     model: str,
     preset: str | None,
@@ -30,7 +40,7 @@ def train(
     device: str,
     settings: tuple[str, ...],
     out: Path | None,
-) -> None:
+) -> Result:
     """Train MODEL and print where its weights went.
 
     The training can be interrupted at any time; the same command resumes it.
@@ -49,7 +59,7 @@ def train(
     options = dict(parse_setting(word) for word in settings)
     place = out or Path("trainings") / f"{model}-{name}"
     weights = cls.fit(Training(name, data, place, stage, steps, seed, device, options))
-    click.echo(f"weights {weights}")
+    return written(weights, line=f"weights {weights}", model=model, preset=name)
 
 
 def preset_of(model: str, name: str | None, known: Sequence[str]) -> str:

@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+from aubench.cli import completion as complete
+from aubench.cli.output import Result, results, written
+
 PRESETS = ("nano", "nano-a", "nano-b", "resnet18", "resnet50", "resnet101", "swin-tiny",
            "swin-small", "swin-base")  # fmt: skip
 
@@ -16,7 +19,8 @@ PRESETS = ("nano", "nano-a", "nano-b", "resnet18", "resnet50", "resnet101", "swi
 @click.option("--preset", type=click.Choice(PRESETS), default="nano-a", show_default=True,
               help="nano-a (or nano) and nano-b: small, for 128 px; else ME-GraphAU on this "
               "backbone.")  # fmt: skip
-@click.option("--data", default="synfacs", show_default=True,
+@click.option("--data", shell_complete=complete.dataset_or_folder, default="synfacs",
+              show_default=True,
               help="synfacs; or FOLDER in the layout of ME-GraphAU, list/ and img/.")  # fmt: skip
 @click.option("--fold", type=click.IntRange(1, 3),
               help="Subject-exclusive fold of three; a FOLDER needs one.  [default: synfacs' own "
@@ -54,10 +58,11 @@ PRESETS = ("nano", "nano-a", "nano-b", "resnet18", "resnet50", "resnet101", "swi
 @click.option("--seed", type=int, help="[default: 1]")
 @click.option("--limit", type=click.IntRange(min=64), help="Only N training images.")
 @click.option("--resume/--fresh", default=True, show_default=True)
+@results
 def train_au_detector(
     preset: str, data: str, stage: int, from_scratch: bool, out: Path | None, device: str,
     workers: int | None, resume: bool, **given: Any,
-) -> None:  # fmt: skip
+) -> Result | None:  # fmt: skip
     """Train a detector of AUs from images; interrupt it freely, the same command resumes.
 
     Writes weights, card, report.json and calibration.svg, and prints the scores of each AU.
@@ -77,6 +82,8 @@ def train_au_detector(
     folder = out or Path("runs") / f"au-detector-{settings.name}"
     path = train(settings, folder, " ".join(words), resume=resume, cpu=device == "cpu",
                  workers=workers, say=lambda line: click.echo(line, err=True))  # fmt: skip
-    if speaks:
-        click.echo(table(read_report(folder / "report.json")["test"]))
-        click.echo(f"wrote {path}, its card, report.json and calibration.svg")
+    if not speaks:
+        return None
+    report = read_report(folder / "report.json")
+    lines = [table(report["test"]), f"wrote {path}, its card, report.json and calibration.svg"]
+    return written(path, line="\n".join(lines), report=report)

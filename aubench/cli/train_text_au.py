@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from aubench.cli import completion as complete
+from aubench.cli.output import Result, results, written
 from aubench.errors import AubenchError
 
 
@@ -15,7 +17,8 @@ from aubench.errors import AubenchError
 @click.option("--encoder", help="nano, t5-small, t5-base, or t5-large as in the paper.  "
               "[default: nano]")  # fmt: skip
 @click.option("--preset", hidden=True, help="The former name of --encoder.")
-@click.option("--data", default="synfacs", show_default=True,
+@click.option("--data", shell_complete=complete.dataset_or_folder, default="synfacs",
+              show_default=True,
               help="synfacs: its AU sets in our wordings; or FILE.csv with a column `text`, and "
               "`AU1` to `AU24` (0, 1, 9 unknown) or `combination`.")  # fmt: skip
 @click.option("--checkpoint", help="Pretrained T5 to start from: folder or hub id.")
@@ -37,10 +40,11 @@ from aubench.errors import AubenchError
 @click.option("--seed", type=int, help="[default: 5]")
 @click.option("--limit", type=click.IntRange(min=8), help="Only the first N AU sets.")
 @click.option("--resume/--fresh", default=True, show_default=True)
+@results
 def train_text_au(
     encoder: str | None, preset: str | None, data: str, checkpoint: str | None, from_scratch: bool,
     out: Path | None, device: str, resume: bool, **given: Any,
-) -> None:  # fmt: skip
+) -> Result | None:  # fmt: skip
     """Train the classifier of AUs from text; interrupt it freely, the same command resumes.
 
     Writes weights, tokenizer, card and report.json, and prints F1 by AU on seen wordings, held-out
@@ -65,6 +69,7 @@ def train_text_au(
     path = train(settings, folder, " ".join(words), resume=resume, cpu=device == "cpu",
                  say=lambda line: click.echo(line, err=True))  # fmt: skip
     if os.environ.get("RANK", "0") != "0":  # one of several processes, not the first
-        return
-    click.echo(table(read_report(folder / "report.json")))
-    click.echo(f"wrote {path}, its tokenizer, its card and report.json")
+        return None
+    report = read_report(folder / "report.json")
+    lines = [table(report), f"wrote {path}, its tokenizer, its card and report.json"]
+    return written(path, line="\n".join(lines), report=report)
