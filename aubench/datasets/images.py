@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import threading
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aubench.errors import AubenchError
-from aubench.files import atomic_path, home
+from aubench.files import atomic_path, home, read_checked_png, sweep
 from aubench.progress import bar
 
 if TYPE_CHECKING:
@@ -67,9 +68,24 @@ def _render_files(keys: list[str], size: int, paths: list[Path]) -> int:
 def _render_pack(keys: list[str], size: int, path: Path) -> int:
     import numpy as np
 
+    pack = np.stack(_render(keys, size))
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, np.stack(_render(keys, size)), allow_pickle=False)
+        np.save(stream, pack, allow_pickle=False)
+        stream.write(hashlib.sha256(pack.data).digest())  # behind the array, where numpy stops
     return len(keys)
+
+
+def _read_pack(path: Path) -> Images | None:
+    """Return the images of a pack, None where they are not those of the digest behind them.
+
+    Packs made before there was a digest have nothing there.
+    """
+    import numpy as np
+
+    with path.open("rb") as stream:
+        pack: Images = np.load(stream, allow_pickle=False)
+        digest = stream.read()
+    return pack if digest in (b"", hashlib.sha256(pack.data).digest()) else None
 
 
 @lru_cache(maxsize=1)
@@ -112,10 +128,11 @@ class SynfacsImages:
         from PIL import Image
 
         try:
-            with Image.open(self._path(key, size), formats=["PNG"]) as opened:
+            data = io.BytesIO(read_checked_png(self._path(key, size)))
+            with Image.open(data, formats=["PNG"]) as opened:
                 image = np.asarray(opened, dtype=np.uint8)
         except (OSError, ValueError, SyntaxError):
-            return None  # absent, or cut short: rendered again
+            return None  # absent, cut short or damaged: rendered again
         return image if image.shape == (size, size, 3) else None
 
     def load(self, key: str, size: int) -> Images:
@@ -136,6 +153,7 @@ class SynfacsImages:
 
     def prefetch(self, keys: Sequence[str], size: int, label: str) -> None:
         """Render what the cache lacks, subject by subject, on every core."""
+        sweep(self._folder(size))
         wanted = sorted({key for key in keys if not self._path(key, size).is_file()})
         if not wanted:
             return
@@ -190,13 +208,18 @@ class SynfacsImages:
         missing = [i for i in range(len(packs)) if not self._whole(paths[i], len(packs[i]), size)]
         jobs: list[tuple[object, ...]] = [(packs[i], size, paths[i]) for i in missing]
         if jobs:
+            sweep(self._folder(size) / "packs")
             lacking = sum(min(PACK, len(names) - i * PACK) for i in missing)
             with bar(len(names), label, "img", initial=len(names) - lacking) as progress:
                 self._parallel(_render_pack, jobs, progress)
         out = np.empty((len(keys), size, size, 3), np.uint8)
         for i, path in enumerate(paths):
             here = np.nonzero(rows // PACK == i)[0]
-            out[here] = np.load(path, allow_pickle=False)[rows[here] - i * PACK]
+            pack = _read_pack(path)
+            if pack is None:
+                _render_pack(packs[i], size, path)
+                pack = np.load(path, allow_pickle=False)
+            out[here] = pack[rows[here] - i * PACK]
         return out
 
     def has_pack(self, keys: Sequence[str], size: int) -> bool:
