@@ -242,7 +242,7 @@ def gather(
         raise AubenchError(f"only {len(kept)} images to measure", f"ask for at least {MINIMUM}")
 
     def load_made(names: Sequence[str]) -> npt.NDArray[np.uint8]:
-        return np.stack([read_png(folder.image(name)) for name in names])
+        return np.stack([folder.read(name) for name in names])
 
     def load_real(keys: Sequence[str]) -> npt.NDArray[np.uint8]:
         return images.load_many(keys, size)
