@@ -147,8 +147,9 @@ def _scores(bundle: Bundle, run: Run, folder: Path) -> list[Finding]:
         opened = Run(bundle.unpack(folder), run.record, run.samples, run.protocol)
         measured = opened.measured(metrics)
     except AubenchError as error:
-        return [Finding("fails", error.message)]
-    except OSError:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            return [Finding("fails", error.message)]
+        # A bundle has no images to measure instead.
         text = "the features are not those of these images by the networks installed here"
         return [Finding("fails", f"{text}; the record's: {bundle.record.provenance.networks}")]
     found, checked = [], 0
