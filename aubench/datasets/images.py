@@ -151,10 +151,14 @@ class SynfacsImages:
 
         return np.stack([self.load(key, size) for key in keys])
 
+    def missing(self, keys: Sequence[str], size: int) -> list[str]:
+        """Return the distinct keys that the cache lacks, sorted: faces of a subject together."""
+        return sorted({key for key in keys if not self._path(key, size).is_file()})
+
     def prefetch(self, keys: Sequence[str], size: int, label: str) -> None:
         """Render what the cache lacks, subject by subject, on every core."""
         sweep(self._folder(size))
-        wanted = sorted({key for key in keys if not self._path(key, size).is_file()})
+        wanted = self.missing(keys, size)
         if not wanted:
             return
         chunks = [wanted[i : i + 16] for i in range(0, len(wanted), 16)]

@@ -1,0 +1,332 @@
+"""A short probe of a run: the real stages on a few images, in a folder that is thrown away.
+
+Networks do not care what they look at, so the images that were made are measured several times
+under other names, and features are repeated, with noise, to see how scoring grows.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aubench.engine.costs import Gauges, Meter, Spent
+from aubench.engine.estimate import Rates, StageRate, fit_line
+from aubench.engine.folder import RunFolder
+from aubench.engine.probe_scoring import score_curves
+from aubench.errors import AubenchError
+from aubench.files import data_home, home
+
+if TYPE_CHECKING:
+    from aubench.datasets.samples import ImageSource, SampleSet
+    from aubench.engine.measured import Measured
+    from aubench.engine.run import RunConfig
+    from aubench.generator import Generator
+    from aubench.protocol import Protocol
+
+T = TypeVar("T")
+
+FEWEST = 8
+"""Images of a probe; fewer have no two sizes of batches."""
+CHUNK = 16
+"""Faces that one process renders at a time."""
+LEFT_OUT = {
+    "memorisation": "the search among the training faces",
+    "legibility": "the vision-language model",
+    "response": "the response to graded intensities",
+}
+"""Groups of metrics that a probe does not try, and what would take the time."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What the stages of a probe share."""
+
+    config: RunConfig
+    protocol: Protocol
+    samples: SampleSet
+    images: ImageSource
+    place: Path
+    gauges: Gauges
+
+    def observed(self, images: int, call: Callable[[], T]) -> tuple[Spent, T]:
+        """Return what a call costs, and what it returns."""
+        meter = Meter(None, self.gauges)
+        with meter.stage("probe"):
+            found = call()
+        return replace(meter.calls()[0]["probe"], images=images), found
+
+
+def probe(
+    config: RunConfig, images: int, samples: int | None = None, gauges: Gauges | None = None
+) -> Rates:
+    """Return the rates of a run from a few of its images.
+
+    Args:
+        config: of the run; its folder is not touched.
+        images: to generate, after a warm-up of a quarter as many.
+        samples: of the run that is to be predicted, all of the protocol's if None.
+        gauges: clocks and memory.
+
+    Raises:
+        AubenchError: as a run; too few images; none could be generated.
+    """
+    from aubench.engine import job
+    from aubench.protocol import load_protocol
+
+    if images < FEWEST:
+        raise AubenchError(f"--probe {images} is too few", f"at least {FEWEST}")
+    protocol = load_protocol(config.protocol, config.data)
+    source = job.image_source(config.data)
+    wanted = job.samples_of(protocol, config.limit, config.seed)
+    with tempfile.TemporaryDirectory(prefix="aubench-probe-") as name:
+        place = Path(name)
+        with _borrowed_home(place / "home"):
+            shared = Probed(config, protocol, wanted, source, place, gauges or Gauges())
+            return _rates(shared, images, samples or len(wanted))
+
+
+@contextmanager
+def _borrowed_home(place: Path) -> Iterator[None]:
+    """Let caches be read as they are, while what is written goes to ``place``."""
+    (place / "features").mkdir(parents=True)
+    for root in dict.fromkeys([home(), data_home()]):
+        for path in sorted(root.iterdir()) if root.is_dir() else []:
+            inside = sorted(path.iterdir()) if path.name == "features" else [path]
+            for one in inside:
+                link = place / one.relative_to(root)
+                if not link.exists():
+                    link.symlink_to(one.resolve())
+    former = os.environ.get("AUBENCH_HOME")
+    os.environ["AUBENCH_HOME"] = str(place)
+    try:
+        yield
+    finally:
+        if former is None:
+            del os.environ["AUBENCH_HOME"]
+        else:
+            os.environ["AUBENCH_HOME"] = former
+
+
+def _rates(p: Probed, images: int, count: int) -> Rates:
+    from aubench.engine import provenance
+
+    load, generator, size = _load(p)
+    folder, generate, bytes_an_image = _generate(p, generator, images, size)
+    info = generator.info
+    del generator
+    metrics = [name for name in p.config.metrics if name not in LEFT_OUT]
+    found = _measure(p, folder, info, metrics, images, size)
+    curves = score_curves(found.measured, metrics, count, p.observed, found.sheet)
+    stages = [load, *_render(p, count, size), generate, found.rate]
+    busy = [found.rate, generate]
+    seconds = sum(rate.seconds.of(1, 1).value for rate in busy)
+    return Rates(
+        source=f"a probe of {images} images",
+        hardware=provenance.hardware(),
+        stages=tuple(stages),
+        scoring=curves.seconds,
+        scoring_processor=curves.processor,
+        scoring_memory=curves.memory,
+        base_memory=found.resident,
+        disk={"images": bytes_an_image, **found.disk},
+        cpu_share=sum(rate.processor.of(1, 1).value for rate in busy) / seconds
+        if seconds
+        else None,
+        unknown=_unknown(p),
+    )
+
+
+def _unknown(p: Probed) -> tuple[str, ...]:
+    left = [f"{name}: {LEFT_OUT[name]}" for name in p.config.metrics if name in LEFT_OUT]
+    return (
+        *left,
+        "other hardware: speeds are as given, in units of this machine",
+        "network and shared disks; putting shards together",
+    )
+
+
+def _load(p: Probed) -> tuple[StageRate, Generator, int]:
+    from aubench.engine import job
+    from aubench.generator import Plan
+
+    spent, generator = p.observed(0, lambda: job.load_generator(p.config, p.samples, p.images))
+    job.check_inputs(generator.info, p.protocol)
+    size = generator.info.size or p.protocol.size
+    ids = tuple(str(name) for name in p.samples.frame["sample_id"])
+    known = frozenset(str(name) for name in p.protocol.samples().frame["sample_id"])
+    generator.begin(Plan(ids, known, size))
+    nothing = fit_line([(1, 0.0), (1, 0.0)])
+    rate = StageRate(
+        "load", nothing, nothing, spent.seconds, spent.processor_seconds,
+        memory=spent.memory, device_memory=spent.device_memory,
+    )  # fmt: skip
+    return rate, generator, size
+
+
+def _render(p: Probed, count: int, size: int) -> list[StageRate]:
+    """Return what faces cost that the cache lacks; nothing where none are to be rendered."""
+    from aubench.datasets.images import SynfacsImages, workers
+
+    if not isinstance(p.images, SynfacsImages):
+        return []
+    frame = p.samples.frame.head(count)
+    keys = sorted({*frame["reference"], *frame["target"].dropna()})
+    # Beyond the protocol's own samples every face is a new one.
+    beyond = max(0, count - len(p.samples)) * len(keys) / max(1, len(frame))
+    lacking = len(p.images.missing([str(key) for key in keys], size)) + beyond
+    if not lacking:
+        return []
+    parts = [keys[i : i + CHUNK] for i in range(0, min(len(keys), 4 * CHUNK), CHUNK)]
+    seen = []
+    with _empty_home(p.place / "faces"):
+        for part in parts:
+            names = [str(key) for key in part]
+            call = partial(p.images.prefetch, names, size, "probe")
+            seen.append(p.observed(len(part), call)[0])
+    return [_rate("render", seen, share=lacking / count, cores=workers())]
+
+
+@contextmanager
+def _empty_home(place: Path) -> Iterator[None]:
+    former = os.environ["AUBENCH_HOME"]
+    os.environ["AUBENCH_HOME"] = str(place)
+    try:
+        yield
+    finally:
+        os.environ["AUBENCH_HOME"] = former
+
+
+def _rate(
+    name: str,
+    seen: Sequence[Spent],
+    *,
+    batch: int | None = None,
+    share: float = 1.0,
+    cores: int = 1,
+) -> StageRate:
+    """Return the rate of a stage; the first call is a warm-up, whose excess is paid once."""
+    first, rest = seen[0], seen[1:] or seen
+    seconds = fit_line([(s.images, s.seconds / cores) for s in rest])
+    processor = fit_line([(s.images, s.processor_seconds) for s in rest])
+    devices = [s.device_memory for s in seen if s.device_memory is not None]
+    return StageRate(
+        name=name,
+        seconds=seconds,
+        processor=processor,
+        once=max(0.0, first.seconds / cores - seconds.of(first.images, 1).value),
+        once_processor=max(0.0, first.processor_seconds - processor.of(first.images, 1).value),
+        batch=batch,
+        memory=max(s.memory for s in seen),
+        device_memory=max(devices) if devices else None,
+        share=share,
+    )
+
+
+def batch_sizes(images: int, batch: int) -> list[int]:
+    """Return sizes of batches that add up to about ``images``: two sizes by turns, each twice."""
+    large = max(2, min(batch, 3 * images // 8))
+    small = max(1, large // 3)
+    return [large, small] * max(2, round(images / (large + small)))
+
+
+def _generate(
+    p: Probed, generator: Generator, images: int, size: int
+) -> tuple[RunFolder, StageRate, float]:
+    from aubench.engine.generation import generate
+
+    sizes = [max(1, images // 4), *batch_sizes(images, p.config.batch_size)]
+    if sum(sizes) > len(p.samples):
+        raise AubenchError(
+            f"a probe takes {sum(sizes)} samples, the protocol has {len(p.samples)}",
+            "a smaller --probe",
+        )
+    chosen = p.samples.limit(sum(sizes))
+    frame = chosen.frame
+    keys = [str(key) for key in [*frame["reference"], *frame["target"].dropna()]]
+    p.images.prefetch(list(dict.fromkeys(keys)), size, "faces of the probe")
+    folder = RunFolder(p.place / "run")
+    folder.open({"probe": images}, fresh=False)
+    seen, start = [], 0
+    for number in sizes:
+        part = chosen.subset(range(start, start + number))
+        start += number
+        call = partial(generate, folder, part, p.images, generator, size=size, batch_size=number)
+        seen.append(p.observed(number, call)[0])
+    if not folder.digests:
+        reason = next(iter([*folder.failures.values(), *folder.unsupported.values()]), "")
+        raise AubenchError(f"model '{p.config.model}' made no image of the probe: {reason}")
+    weight = sum(folder.image(name).stat().st_size for name in folder.digests)
+    rate = _rate("generate", seen, batch=p.config.batch_size)
+    return folder, rate, weight / len(folder.digests)
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    """What measuring costs, and what was measured, for scoring to go on with."""
+
+    rate: StageRate
+    measured: Measured
+    sheet: Callable[[], None]
+    resident: float
+    disk: dict[str, float]
+
+
+def _measure(
+    p: Probed, made: RunFolder, info: Any, metrics: Sequence[str], images: int, size: int
+) -> _Measuring:
+    from aubench.engine.choices import Choices
+    from aubench.engine.measured import gather
+    from aubench.engine.scoring import _grid
+
+    choices = Choices(p.config.extractor, p.config.legibility_model, p.config.detectors)
+    seen = []
+    cache = home() / "features"
+    for turn, number in enumerate((images, 4 * images, images, 4 * images, images, 4 * images)):
+        folder, samples = _grown(p, made, number, p.place / f"measured{turn}", f"p{turn}")
+        before = {path.name for path in cache.iterdir()}
+        call = partial(
+            gather, folder, samples, p.images, p.protocol, info, metrics, size, p.config.device,
+            choices,
+        )  # fmt: skip
+        spent, found = p.observed(number, call)
+        seen.append(spent)
+        new = [path for path in cache.iterdir() if path.name not in before]
+    disk = {
+        "features": _bytes(list((folder.path / "features").iterdir())) / number,
+        "features of targets, once for all models": _bytes(new) / number,
+    }
+    return _Measuring(
+        _rate("measure", seen), found,
+        partial(_grid, folder, samples, p.images, found, size, p.config.model),
+        p.gauges.resident(), disk,
+    )  # fmt: skip
+
+
+def _bytes(paths: Sequence[Path]) -> int:
+    return sum(path.stat().st_size for path in paths)
+
+
+def _grown(
+    p: Probed, made: RunFolder, number: int, place: Path, prefix: str
+) -> tuple[RunFolder, SampleSet]:
+    """Return a run folder of ``number`` samples that repeats the images made, and its samples."""
+    import numpy as np
+
+    names = [str(name) for name in p.samples.frame["sample_id"]]
+    kept = [i for i, name in enumerate(names) if name in made.digests]
+    rows = [kept[i % len(kept)] for i in range(number)]
+    frame = p.samples.frame.iloc[np.asarray(rows)].reset_index(drop=True)
+    frame = frame.assign(sample_id=[f"{prefix}-{i:06d}" for i in range(number)])
+    folder = RunFolder(place)
+    folder.open({"probe": number}, fresh=False)
+    (place / "images").mkdir()
+    for row, name in zip(rows, frame["sample_id"], strict=True):
+        os.link(made.image(names[row]), folder.image(name))
+        folder.digests[name] = made.digests[names[row]]
+    return folder, replace(p.samples, frame=frame)
