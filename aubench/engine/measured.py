@@ -15,7 +15,7 @@ from aubench.engine.choices import FIRST as FIRST
 from aubench.engine.choices import SECOND as SECOND
 from aubench.engine.commanded import Commanded, commanded
 from aubench.engine.features import Arrays, features, reference_path
-from aubench.engine.folder import RunFolder, read_png
+from aubench.engine.folder import RunFolder
 from aubench.engine.pairs import Pairs, Side, compare
 from aubench.engine.training import Eye, Memory, memories
 from aubench.errors import AubenchError
@@ -23,9 +23,10 @@ from aubench.facs import AUS
 from aubench.files import sha256_bytes
 from aubench.metrics.aaad import Constants, constants
 from aubench.metrics.extractors import extractor_of, load_extractor
-from aubench.metrics.frechet import frechet_distance, frechet_influence
+from aubench.metrics.frechet import frechet, frechet_distance
+from aubench.metrics.grams import GRAM_LIMIT, Grams
 from aubench.metrics.measure import DetectorNetwork, IdentityNetwork
-from aubench.metrics.prdc import Neighbourhoods, neighbourhoods
+from aubench.metrics.prdc import Neighbourhoods, gram_neighbourhoods
 from aubench.weights import MissingWeightsError
 
 if TYPE_CHECKING:
@@ -120,20 +121,30 @@ class Measured:
         return self.at(self.extractor.split("|")[0], name)
 
     @cached_property
+    def grams(self) -> Grams:
+        """Products of the extractor's features, generated images and targets."""
+        return Grams.of(*self.extracted("features"))
+
+    @cached_property
+    def _frechet(self) -> tuple[float, npt.NDArray[np.float64]]:
+        return frechet(*self.extracted("features"))
+
+    @cached_property
     def frechet(self) -> float:
         """Fréchet distance of the generated images to the targets."""
-        return frechet_distance(*self.extracted("features"))
+        made, real = self.extracted("features")
+        many = max(len(made), len(real)) > GRAM_LIMIT
+        return frechet_distance(made, real) if many else self._frechet[0]
 
     @cached_property
     def frechet_influence(self) -> npt.NDArray[np.float64]:
         """What each generated image adds to the Fréchet distance [K]."""
-        return frechet_influence(*self.extracted("features"))
+        return self._frechet[1]
 
     @cached_property
     def near(self) -> Neighbourhoods:
         """Which generated images and targets lie near each other."""
-        made, real = self.extracted("features")
-        return neighbourhoods(real, made)
+        return gram_neighbourhoods(self.grams)
 
     def scale(self, network: str) -> tuple[Constants, str]:
         """Return AAAD's constants for a detector, and where they come from."""

@@ -8,12 +8,12 @@ import numpy.typing as npt
 from aubench.engine.measured import Measured
 from aubench.engine.rows import missing, row
 from aubench.metrics.bootstrap import bootstrap_mean, interval, resamples
-from aubench.metrics.frechet import frechet_infinity
+from aubench.metrics.frechet import gram_frechet_infinity
 from aubench.metrics.inception_score import inception_influence, inception_score
 from aubench.metrics.kernel import (
-    kernel_distance_subsets,
-    kernel_matrices,
     kernel_replicates,
+    kernels,
+    subset_distances,
     unbiased,
 )
 from aubench.record import ScoreRow
@@ -27,8 +27,7 @@ def fid(m: Measured) -> list[ScoreRow]:
     """Return the Fréchet distance to the targets, and its limit for infinite N."""
     if m.missing:
         return missing(m, [("fid", False), ("fd_inf", False)], m.missing)
-    made, real = m.extracted("features")
-    n, value, limit = len(made), m.frechet, frechet_infinity(made, real)
+    n, value, limit = len(m.kept), m.frechet, gram_frechet_infinity(m.grams)
     influence, subjects = m.frechet_influence, m.subjects_kept()
     ci = bootstrap_mean(value + influence, subjects)
     return [
@@ -44,16 +43,15 @@ def kid(m: Measured) -> list[ScoreRow]:
     """Return the kernel distance to the targets: all pairs, and 100 subsets."""
     if m.missing:
         return missing(m, [("kid", False), ("kid_subset", False)], m.missing)
-    made, real = m.extracted("features")
-    grams, n, subjects = kernel_matrices(made, real), len(made), m.subjects_kept()
+    grams, n, subjects = kernels(m.grams), len(m.kept), m.subjects_kept()
     draws = resamples(subjects, 200) if len(set(subjects)) > 1 else []
     value = unbiased(*grams)
     replicates = kernel_replicates(*grams, draws) if draws else np.zeros(0)
     # Images of one subject resemble each other, and a resample holds some subjects twice: its
     # distance is shifted upwards. The spread counts, the centre is the value.
     ci = _recentred(replicates, value)
-    mean, spread = kernel_distance_subsets(made, real)
-    k = min(1000, n, len(real))
+    mean, spread = subset_distances(*grams)
+    k = min(1000, n, len(m.grams.y))
     return [
         row("kid", f"kid|{_suffix(m)}", value, n, up=False, ci=ci),
         row("kid_subset", f"kid-subset|{_suffix(m)}|100x{k}|seed=2020", mean, n, up=False,

@@ -9,19 +9,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from aubench.metrics.grams import Grams
+
 Features = npt.NDArray[np.floating[Any]]
 Matrix = npt.NDArray[np.float64]
 
 
-def _distances(x: Matrix, y: Matrix) -> Matrix:
-    squared = (x**2).sum(1)[:, None] + (y**2).sum(1)[None] - 2 * x @ y.T
-    return np.asarray(np.sqrt(np.clip(squared, 0, None)))
+def _distances(products: Matrix, x: Matrix, y: Matrix) -> Matrix:
+    """Return distances [N, M] from x yᵀ and the squared lengths of x [N] and y [M]."""
+    squared = x[:, None] + y[None]
+    squared -= products
+    squared -= products
+    np.clip(squared, 0, None, out=squared)
+    return np.asarray(np.sqrt(squared, out=squared))
 
 
-def _radii(x: Matrix, k: int) -> Matrix:
-    distance = _distances(x, x)
+def _radii(products: Matrix, x: Matrix, k: int) -> Matrix:
+    distance = _distances(products, x, x)
     np.fill_diagonal(distance, 0)
-    return np.asarray(np.partition(distance, k, axis=1)[:, k])
+    distance.partition(k, axis=1)
+    return distance[:, k].copy()
 
 
 @dataclass(frozen=True)
@@ -83,11 +90,21 @@ def neighbourhoods(real: Features, fake: Features, *, k: int = 5) -> Neighbourho
     Raises:
         ValueError: not more than ``k`` samples on a side.
     """
-    if min(len(real), len(fake)) <= k:
+    return gram_neighbourhoods(Grams.of(fake, real), k=k)
+
+
+def gram_neighbourhoods(grams: Grams, *, k: int = 5) -> Neighbourhoods:
+    """Return who lies near whom among generated features x and real ones y.
+
+    Raises:
+        ValueError: not more than ``k`` samples on a side.
+    """
+    if min(len(grams.x), len(grams.y)) <= k:
         raise ValueError(f"needs more than {k} samples on each side")
-    x, y = np.asarray(real, np.float64), np.asarray(fake, np.float64)
-    between = _distances(x, y)
-    return Neighbourhoods(between < _radii(x, k)[:, None], between < _radii(y, k)[None], k)
+    fake, real = (grams.x**2).sum(1), (grams.y**2).sum(1)
+    between = _distances(grams.xy.T, real, fake)
+    inside = between < _radii(grams.yy, real, k)[:, None]
+    return Neighbourhoods(inside, between < _radii(grams.xx, fake, k)[None], k)
 
 
 def prdc(real: Features, fake: Features, *, k: int = 5) -> dict[str, float]:
