@@ -15,19 +15,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from aubench.engine.cost_curves import fit_line
 from aubench.engine.costs import Gauges, Meter, Spent
-from aubench.engine.estimate import Rates, StageRate, fit_line
+from aubench.engine.estimate import Rates, StageRate
 from aubench.engine.folder import RunFolder
 from aubench.engine.probe_scoring import score_curves
 from aubench.errors import AubenchError
 from aubench.files import data_home, home
 
 if TYPE_CHECKING:
-    from aubench.datasets.samples import ImageSource, SampleSet
+    from aubench.datasets.samples import SampleSet
+    from aubench.engine.job import Job, Loaded, RunConfig
     from aubench.engine.measured import Measured
-    from aubench.engine.run import RunConfig
     from aubench.generator import Generator
-    from aubench.protocol import Protocol
 
 T = TypeVar("T")
 
@@ -47,10 +47,7 @@ LEFT_OUT = {
 class Probed:
     """What the stages of a probe share."""
 
-    config: RunConfig
-    protocol: Protocol
-    samples: SampleSet
-    images: ImageSource
+    job: Job
     place: Path
     gauges: Gauges
 
@@ -76,19 +73,16 @@ def probe(
     Raises:
         AubenchError: as a run; too few images; none could be generated.
     """
-    from aubench.engine import job
-    from aubench.protocol import load_protocol
+    from aubench.engine.job import prepare
 
     if images < FEWEST:
         raise AubenchError(f"--probe {images} is too few", f"at least {FEWEST}")
-    protocol = load_protocol(config.protocol, config.data)
-    source = job.image_source(config.data)
-    wanted = job.samples_of(protocol, config.limit, config.seed)
+    job = prepare(config)
     with tempfile.TemporaryDirectory(prefix="aubench-probe-") as name:
         place = Path(name)
         with _borrowed_home(place / "home"):
-            shared = Probed(config, protocol, wanted, source, place, gauges or Gauges())
-            return _rates(shared, images, samples or len(wanted))
+            shared = Probed(job, place, gauges or Gauges())
+            return _rates(shared, images, samples or len(job.samples))
 
 
 @contextmanager
@@ -116,11 +110,11 @@ def _borrowed_home(place: Path) -> Iterator[None]:
 def _rates(p: Probed, images: int, count: int) -> Rates:
     from aubench.engine import provenance
 
-    load, generator, size = _load(p)
-    folder, generate, bytes_an_image = _generate(p, generator, images, size)
-    info = generator.info
-    del generator
-    metrics = [name for name in p.config.metrics if name not in LEFT_OUT]
+    load, loaded = _load(p)
+    info, size = loaded.info, loaded.size
+    folder, generate, bytes_an_image = _generate(p, loaded.generator, images, size)
+    del loaded  # its memory is not needed while measuring
+    metrics = [name for name in p.job.config.metrics if name not in LEFT_OUT]
     found = _measure(p, folder, info, metrics, images, size)
     curves = score_curves(found.measured, metrics, count, p.observed, found.sheet)
     stages = [load, *_render(p, count, size), generate, found.rate]
@@ -129,6 +123,7 @@ def _rates(p: Probed, images: int, count: int) -> Rates:
     return Rates(
         source=f"a probe of {images} images",
         hardware=provenance.hardware(),
+        images=count,
         stages=tuple(stages),
         scoring=curves.seconds,
         scoring_processor=curves.processor,
@@ -143,7 +138,7 @@ def _rates(p: Probed, images: int, count: int) -> Rates:
 
 
 def _unknown(p: Probed) -> tuple[str, ...]:
-    left = [f"{name}: {LEFT_OUT[name]}" for name in p.config.metrics if name in LEFT_OUT]
+    left = [f"{name}: {LEFT_OUT[name]}" for name in p.job.config.metrics if name in LEFT_OUT]
     return (
         *left,
         "other hardware: speeds are as given, in units of this machine",
@@ -151,35 +146,27 @@ def _unknown(p: Probed) -> tuple[str, ...]:
     )
 
 
-def _load(p: Probed) -> tuple[StageRate, Generator, int]:
-    from aubench.engine import job
-    from aubench.generator import Plan
-
-    spent, generator = p.observed(0, lambda: job.load_generator(p.config, p.samples, p.images))
-    job.check_inputs(generator.info, p.protocol)
-    size = generator.info.size or p.protocol.size
-    ids = tuple(str(name) for name in p.samples.frame["sample_id"])
-    known = frozenset(str(name) for name in p.protocol.samples().frame["sample_id"])
-    generator.begin(Plan(ids, known, size))
+def _load(p: Probed) -> tuple[StageRate, Loaded]:
+    spent, loaded = p.observed(0, lambda: p.job.load(p.job.samples))
     nothing = fit_line([(1, 0.0), (1, 0.0)])
     rate = StageRate(
         "load", nothing, nothing, spent.seconds, spent.processor_seconds,
         memory=spent.memory, device_memory=spent.device_memory,
     )  # fmt: skip
-    return rate, generator, size
+    return rate, loaded
 
 
 def _render(p: Probed, count: int, size: int) -> list[StageRate]:
     """Return what faces cost that the cache lacks; nothing where none are to be rendered."""
     from aubench.datasets.images import SynfacsImages, workers
 
-    if not isinstance(p.images, SynfacsImages):
+    if not isinstance(p.job.images, SynfacsImages):
         return []
-    frame = p.samples.frame.head(count)
+    frame = p.job.samples.frame.head(count)
     keys = sorted({*frame["reference"], *frame["target"].dropna()})
     # Beyond the protocol's own samples every face is a new one.
-    beyond = max(0, count - len(p.samples)) * len(keys) / max(1, len(frame))
-    lacking = len(p.images.missing([str(key) for key in keys], size)) + beyond
+    beyond = max(0, count - len(p.job.samples)) * len(keys) / max(1, len(frame))
+    lacking = len(p.job.images.missing([str(key) for key in keys], size)) + beyond
     if not lacking:
         return []
     parts = [keys[i : i + CHUNK] for i in range(0, min(len(keys), 4 * CHUNK), CHUNK)]
@@ -187,7 +174,7 @@ def _render(p: Probed, count: int, size: int) -> list[StageRate]:
     with _empty_home(p.place / "faces"):
         for part in parts:
             names = [str(key) for key in part]
-            call = partial(p.images.prefetch, names, size, "probe")
+            call = partial(p.job.images.prefetch, names, size, "probe")
             seen.append(p.observed(len(part), call)[0])
     return [_rate("render", seen, share=lacking / count, cores=workers())]
 
@@ -240,29 +227,31 @@ def _generate(
 ) -> tuple[RunFolder, StageRate, float]:
     from aubench.engine.generation import generate
 
-    sizes = [max(1, images // 4), *batch_sizes(images, p.config.batch_size)]
-    if sum(sizes) > len(p.samples):
+    sizes = [max(1, images // 4), *batch_sizes(images, p.job.config.batch_size)]
+    if sum(sizes) > len(p.job.samples):
         raise AubenchError(
-            f"a probe takes {sum(sizes)} samples, the protocol has {len(p.samples)}",
+            f"a probe takes {sum(sizes)} samples, the protocol has {len(p.job.samples)}",
             "a smaller --probe",
         )
-    chosen = p.samples.limit(sum(sizes))
+    chosen = p.job.samples.limit(sum(sizes))
     frame = chosen.frame
     keys = [str(key) for key in [*frame["reference"], *frame["target"].dropna()]]
-    p.images.prefetch(list(dict.fromkeys(keys)), size, "faces of the probe")
+    p.job.images.prefetch(list(dict.fromkeys(keys)), size, "faces of the probe")
     folder = RunFolder(p.place / "run")
     folder.open({"probe": images}, fresh=False)
     seen, start = [], 0
     for number in sizes:
         part = chosen.subset(range(start, start + number))
         start += number
-        call = partial(generate, folder, part, p.images, generator, size=size, batch_size=number)
+        call = partial(
+            generate, folder, part, p.job.images, generator, size=size, batch_size=number
+        )
         seen.append(p.observed(number, call)[0])
     if not folder.digests:
         reason = next(iter([*folder.failures.values(), *folder.unsupported.values()]), "")
-        raise AubenchError(f"model '{p.config.model}' made no image of the probe: {reason}")
+        raise AubenchError(f"model '{p.job.config.model}' made no image of the probe: {reason}")
     weight = sum(folder.image(name).stat().st_size for name in folder.digests)
-    rate = _rate("generate", seen, batch=p.config.batch_size)
+    rate = _rate("generate", seen, batch=p.job.config.batch_size)
     return folder, rate, weight / len(folder.digests)
 
 
@@ -280,19 +269,17 @@ class _Measuring:
 def _measure(
     p: Probed, made: RunFolder, info: Any, metrics: Sequence[str], images: int, size: int
 ) -> _Measuring:
-    from aubench.engine.choices import Choices
     from aubench.engine.measured import gather
     from aubench.engine.scoring import _grid
 
-    choices = Choices(p.config.extractor, p.config.legibility_model, p.config.detectors)
     seen = []
     cache = home() / "features"
     for turn, number in enumerate((images, 4 * images, images, 4 * images, images, 4 * images)):
         folder, samples = _grown(p, made, number, p.place / f"measured{turn}", f"p{turn}")
         before = {path.name for path in cache.iterdir()}
         call = partial(
-            gather, folder, samples, p.images, p.protocol, info, metrics, size, p.config.device,
-            choices,
+            gather, folder, samples, p.job.images, p.job.protocol, info, metrics, size,
+            p.job.config.device, p.job.choices,
         )  # fmt: skip
         spent, found = p.observed(number, call)
         seen.append(spent)
@@ -303,7 +290,7 @@ def _measure(
     }
     return _Measuring(
         _rate("measure", seen), found,
-        partial(_grid, folder, samples, p.images, found, size, p.config.model),
+        partial(_grid, folder, samples, p.job.images, found, size, p.job.config.model),
         p.gauges.resident(), disk,
     )  # fmt: skip
 
@@ -318,10 +305,10 @@ def _grown(
     """Return a run folder of ``number`` samples that repeats the images made, and its samples."""
     import numpy as np
 
-    names = [str(name) for name in p.samples.frame["sample_id"]]
+    names = [str(name) for name in p.job.samples.frame["sample_id"]]
     kept = [i for i, name in enumerate(names) if name in made.digests]
     rows = [kept[i % len(kept)] for i in range(number)]
-    frame = p.samples.frame.iloc[np.asarray(rows)].reset_index(drop=True)
+    frame = p.job.samples.frame.iloc[np.asarray(rows)].reset_index(drop=True)
     frame = frame.assign(sample_id=[f"{prefix}-{i:06d}" for i in range(number)])
     folder = RunFolder(place)
     folder.open({"probe": number}, fresh=False)
@@ -329,4 +316,4 @@ def _grown(
     for row, name in zip(rows, frame["sample_id"], strict=True):
         os.link(made.image(names[row]), folder.image(name))
         folder.digests[name] = made.digests[names[row]]
-    return folder, replace(p.samples, frame=frame)
+    return folder, replace(p.job.samples, frame=frame)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from aubench.engine.cost_curves import Curve
 from aubench.engine.costs import Spent
-from aubench.engine.estimate import Curve
 
 if TYPE_CHECKING:
     from aubench.engine.measured import Measured

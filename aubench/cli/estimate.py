@@ -1,0 +1,108 @@
+"""``aubench estimate``: what a run will cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from aubench.cli.output import Result, results
+from aubench.cli.run import METRICS, PROFILES, options_of
+
+
+@click.command()
+@click.option("--model", help="Registered generator; see `aubench models`.")
+@click.option("--protocol", help="Frozen protocol; see `aubench protocols`.")
+@click.option("--data", default="synfacs", show_default=True, help="Data set of the protocol.")
+@click.option("--from", "record", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Rates of this record, in place of a probe.")  # fmt: skip
+@click.option("--samples", type=click.IntRange(min=2),
+              help="Images to predict, also more than the protocol has. [all of it]")  # fmt: skip
+@click.option("--limit", type=click.IntRange(min=2), help="Predict a run with this --limit.")
+@click.option("--probe", default=32, show_default=True, help="Images to generate and measure.")
+@click.option("--machines", metavar="COUNTx NAME:SPEED,...",
+              help="Such as 8x a100:4.0,16x cpu; speed in units of this machine.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(min=1), help="So many machines of one kind.")
+@click.option("--speed", type=click.FloatRange(min=0, min_open=True), help="Of a worker. [1]")
+@click.option("--idle", is_flag=True,
+              help="Wall time of cores with nothing else to do: processor seconds.")  # fmt: skip
+@click.option("--weights", type=click.Path(path_type=Path), help="Weights of the model.")
+@click.option("--option", "words", multiple=True, metavar="NAME=VALUE", help="Option of the model.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="torch device.")
+@click.option("--profile", type=click.Choice(list(PROFILES)), default="paper", show_default=True,
+              help="Which metrics.")  # fmt: skip
+@click.option("--metrics", help="In place of a profile, as for `aubench run`.")
+@click.option("--extractor", help="As for `aubench run`.")
+@click.option("--detectors", metavar="A,B", help="As for `aubench run`.")
+@results
+def estimate(
+    model: str | None,
+    protocol: str | None,
+    data: str,
+    record: Path | None,
+    samples: int | None,
+    limit: int | None,
+    probe: int,
+    machines: str | None,
+    workers: int | None,
+    speed: float | None,
+    idle: bool,
+    weights: Path | None,
+    words: tuple[str, ...],
+    batch_size: int,
+    device: str,
+    profile: str,
+    metrics: str | None,
+    extractor: str | None,
+    detectors: str | None,
+) -> Result:
+    """Predict time, memory and disk of a run from a short probe of it, or from a record."""
+    from aubench.engine.estimate import Machine, parse_machines
+    from aubench.engine.estimate import estimate as predict
+    from aubench.errors import AubenchError
+    from aubench.report.estimate import as_data, lines
+
+    if machines is not None and (workers or speed):
+        raise AubenchError("--machines and --workers are two ways to say one thing", "give one")
+    where = (
+        parse_machines(machines)
+        if machines is not None
+        else (Machine(workers or 1, "worker" if workers else "this machine", speed or 1.0),)
+    )
+    if record is not None:
+        from aubench.engine.record_rates import rates_of
+        from aubench.record import read_record
+
+        rates = rates_of(read_record(record), record.name)
+    else:
+        if model is None or protocol is None:
+            raise AubenchError("--model and --protocol are needed", "or --from RECORD")
+        from aubench.engine.job import RunConfig
+        from aubench.engine.probe import probe as try_out
+
+        config = RunConfig(
+            model=model, protocol=protocol, data=data, weights=weights, limit=limit,
+            options=options_of(words), batch_size=batch_size, device=device,
+            out=Path(), metrics=_metrics(profile, metrics), extractor=extractor,
+            detectors=detectors,
+        )  # fmt: skip
+        rates = try_out(config, probe, samples)
+    count = samples or (limit if record is not None else None) or rates.images
+    found = predict(rates, count, where, idle=idle)
+    return Result(as_data(found), lambda: click.echo("\n".join(lines(found))))
+
+
+def _metrics(profile: str, metrics: str | None) -> tuple[str, ...]:
+    from aubench.errors import AubenchError, suggest
+
+    if metrics is None:
+        return PROFILES[profile]
+    chosen = tuple(word.strip() for word in metrics.split(",") if word.strip())
+    for word in chosen:
+        if word not in METRICS:
+            raise AubenchError(
+                f"unknown metric '{word}'{suggest(word, METRICS)} in --metrics",
+                f"choose from {', '.join(METRICS)}",
+            )
+    return chosen
