@@ -118,9 +118,14 @@ def open_engine(url: str) -> sql.Engine:
     try:
         engine = sql.create_engine(url, pool_pre_ping=True)
     except (SQLAlchemyError, ImportError) as error:
+        absent = isinstance(error, ImportError) and url.startswith("postgresql")
+        remedy = (
+            "`pip install 'aubench[postgres]'` and postgresql+psycopg://…"
+            if absent
+            else "give --database a SQLAlchemy URL"
+        )
         raise AubenchError(
-            f"cannot open data base: {str(error).splitlines()[0]}",
-            "give --database a SQLAlchemy URL",
+            f"cannot open data base: {str(error).splitlines()[0]}", remedy
         ) from error
     if engine.dialect.name == "sqlite":
         sql.event.listen(engine, "connect", _connect_sqlite)
