@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -205,10 +206,11 @@ class Loop:
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
         enabled = self.s.precision == "bfloat16"
-        with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=enabled):
-            loss, shown = self.loss(rows, draw)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        with _attention(self.device):
+            with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=enabled):
+                loss, shown = self.loss(rows, draw)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
         nn.utils.clip_grad_norm_([value for _, value in self._trained()], 1.0)
         self.optimiser.step()
         self.number += 1
@@ -239,6 +241,14 @@ class Loop:
                     self.save()
         self.seconds += time.perf_counter() - start
         self.save()
+
+
+def _attention(device: str) -> AbstractContextManager[None]:
+    """Take plain attention on a processor: there the fused one's gradient costs more by far."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    kernel: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
+    return kernel if device.startswith("cpu") else nullcontext()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
