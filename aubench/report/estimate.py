@@ -51,19 +51,19 @@ def lines(found: Estimate) -> list[str]:
         f"{'stage':<16}{'ms an image':>13}{'fixed':>11}{'processor':>14}  wall, 95 %",
     ]
     out += [_stage(stage) for stage in found.stages]
-    out += [
-        "",
-        f"wall       {spread(found.seconds)}, of it on one machine alone {spread(found.serial)}",
-        f"processor  {spread(found.processor)}, {found.processor.value / 3600:,.4g} hours of cores",
-    ]
+    alone = f"of it on one machine alone {spread(found.serial)}"
+    out += ["", f"wall       {spread(found.seconds)}, {alone}"]
+    if found.processor.value:
+        hours = f"{found.processor.value / 3600:,.4g} hours of cores"
+        out.append(f"processor  {spread(found.processor)}, {hours}")
     memory = [f"{name} {size(value * (1 << 20))}" for name, value in found.memory.items()]
     out += [f"memory     {', '.join(memory)}"] if memory else []
     disk = [f"{name} {size(value)}" for name, value in found.disk.items()]
     out += [f"disk       {', '.join(disk)}"] if disk else []
     if rates.cpu_share is not None and rates.cpu_share < 0.8:
         out.append(
-            f"busy       the probe had a processor for {rates.cpu_share:.0%} of its time, for other "
-            "work or waiting; --idle counts processor seconds alone"
+            f"busy       {rates.cpu_share:.2g} processors were at work on the probe: others had work "
+            "too, or it waited; --idle counts processor seconds alone"
         )
     square = [stage for stage in found.stages if stage.quadratic > 0.5 and stage.seconds.value > 60]
     if square:
