@@ -188,8 +188,8 @@ def test_choice_is_seeded_and_spread_over_the_au_counts():
     samples = load_protocol("test2k").samples()
     one, same, other = (choose(samples, 200, seed) for seed in (0, 0, 1))
     assert one.sha256 == same.sha256 != other.sha256
-    whole = np.bincount(samples.labels().sum(1), minlength=13)[1:12]
-    part = np.bincount(one.labels().sum(1), minlength=13)[1:12]
+    whole = np.bincount(samples.labels().sum(1, dtype=int), minlength=13)[1:12]
+    part = np.bincount(one.labels().sum(1, dtype=int), minlength=13)[1:12]
     assert np.abs(part - 200 * whole / whole.sum()).max() <= 1
     with pytest.raises(AubenchError, match=f"8 to {whole.sum()}"):
         choose(samples, 2000, 0)
