@@ -9,17 +9,33 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
+class Lines:
+    """Stderr that is no terminal: each state of a bar is a line, without control characters."""
+
+    def write(self, text: str) -> int:
+        """Write what is left of a text without what moves a cursor."""
+        line = text.replace("\x1b[A", "").strip("\r\n ")
+        if line:
+            sys.stderr.write(line + "\n")
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush stderr."""
+        sys.stderr.flush()
+
+
 def bar(total: int, label: str, unit: str = "it", initial: int = 0) -> tqdm[Any]:
     """Return a progress bar; call ``update(n)`` on it inside a ``with`` block."""
     from tqdm import tqdm
 
+    moving = sys.stderr.isatty()
     return tqdm(
         total=total,
         desc=label,
         unit=unit,
         initial=initial,
-        file=sys.stderr,
-        dynamic_ncols=True,
+        file=sys.stderr if moving else Lines(),
+        dynamic_ncols=moving,
         # A log file gets a line every few seconds, a terminal a moving bar.
-        mininterval=0.2 if sys.stderr.isatty() else 5.0,
+        mininterval=0.2 if moving else 5.0,
     )

@@ -134,50 +134,46 @@ def _cell(row: dict[str, Any]) -> str:
 
 def print_audit(audit: Audit, *, ids: bool = False) -> None:
     """Print how each metric agrees with the true error, and what it loses a wrong AU."""
-    from rich.console import Console
+    from aubench.console import console as terminal
 
-    console, p = Console(), audit.provenance
+    console, p = terminal(), audit.provenance
     console.print(
         f"audit of AAAD: {p['protocol']}, {p['samples']} faces of {p['subjects']} subjects, "
-        f"{p['levels']} levels, first detector {p['first_detector']}", markup=False,
-    )  # fmt: skip
+        f"{p['levels']} levels, first detector {p['first_detector']}"
+    )
     for over in OVER:
         _agreement_table(console, audit, over)
     _limit_table(console, audit)
     _verdict(console, audit)
     if ids:
         for name, metric_id in p["metrics"].items():
-            console.print(f"{name}: {metric_id}", markup=False)
+            console.print(f"{name}: {metric_id}")
 
 
 def _agreement_table(console: Console, audit: Audit, over: str) -> None:
-    from rich.table import Table
+    from aubench.console import Grid, print_grid
 
     console.print(
-        f"\nSpearman with minus the true intensity error, {OVER[over]} (1 = perfect)", markup=False
+        f"\nSpearman with minus the true intensity error, {OVER[over]} (1 = perfect)",
+        soft_wrap=True,
     )
-    table = Table(box=None, pad_edge=False)
-    for column in ("metric", *GROUPS):
-        table.add_column(column)
-    for metric in (*AUDITED, *CONTROLS):
-        cells = [_cell(audit.agreed(metric, g, "intensity", over)) for g in GROUPS]
-        table.add_row(metric, *cells)
-    console.print(table, markup=False)
+    rows = [
+        (metric, *(_cell(audit.agreed(metric, group, "intensity", over)) for group in GROUPS))
+        for metric in (*AUDITED, *CONTROLS)
+    ]
+    print_grid(Grid(("metric", *GROUPS), rows, left=range(len(GROUPS) + 1)), console)
 
 
 def _limit_table(console: Console, audit: Audit) -> None:
-    from rich.table import Table
+    from aubench.console import Grid, print_grid
 
-    console.print("\nfirst level told from faithful, and loss at the last level", markup=False)
-    table = Table(box=None, pad_edge=False)
-    for column in ("metric", *KINDS):
-        table.add_column(column)
+    console.print("\nfirst level told from faithful, and loss at the last level")
+    rows = []
     for metric in AUDITED:
-        rows = [r for r in audit.limits if r["metric"] == metric]
-        table.add_row(
-            metric, *(f"{r['told_from_level'] or 'never'}, {r['loss_at_last']:.3f}" for r in rows)
-        )
-    console.print(table, markup=False)
+        found = [row for row in audit.limits if row["metric"] == metric]
+        cells = (f"{r['told_from_level'] or 'never'}, {r['loss_at_last']:.3f}" for r in found)
+        rows.append((metric, *cells))
+    print_grid(Grid(("metric", *KINDS), rows, left=range(len(KINDS) + 1)), console)
     console.print()
 
 
@@ -185,12 +181,12 @@ def _verdict(console: Console, audit: Audit) -> None:
     row = audit.agreed("aaad", "pooled", "intensity", "levels")
     reached = row["spearman"] is not None and row["spearman"] >= TARGET
     told = "reaches" if reached else "does not reach"
-    console.print(f"AAAD over all levels: {_cell(row)}, {told} {TARGET}", markup=False)
+    console.print(f"AAAD over all levels: {_cell(row)}, {told} {TARGET}")
     left = ", ".join(
         f"{kind} {'—' if value is None else f'{value:.3f}'}"
         for kind, value in without(audit, "aaad").items()
     )
-    console.print(f"the same without one kind: {left}", markup=False)
+    console.print(f"the same without one kind: {left}")
     worst = worst_misorder(audit, "aaad")
     if worst:
         b, w = worst["better"], worst["worse"]
@@ -198,5 +194,5 @@ def _verdict(console: Console, audit: Audit) -> None:
             f"widest mistake: {b['kind']} {b['level']} (error {b['intensity_error']:.3f}) scores "
             f"{b['value']:.3f}, below {w['kind']} {w['level']} (error {w['intensity_error']:.3f}) "
             f"with {w['value']:.3f}\n{worst['pairs']} pairs of conditions are in the wrong order, "
-            f"apart by up to {worst['largest_lead']:.3f}", markup=False,
-        )  # fmt: skip
+            f"apart by up to {worst['largest_lead']:.3f}"
+        )

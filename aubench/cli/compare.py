@@ -81,14 +81,12 @@ def compare(
 
 
 def _show(found: Comparison) -> None:
-    from rich.console import Console
-
-    one, two, console = found.first, found.second, Console()
+    one, two = found.first, found.second
     counts = f"N = {len(one.ids)}, {len(set(one.samples.subjects()))} subjects"
     title = f"{one.name} − {two.name} on {one.protocol.dataset}/{one.protocol.name}, {counts}"
     _table(title, found.metrics, (one.name, two.name), holm=False)
     for name, reason in found.skipped.items():
-        console.print(f"  {name}: {reason}", markup=False)
+        click.echo(f"  {name}: {reason}")
     _table("F1 of each AU, second detector", found.aus, (one.name, two.name))
     for what, family in (("stratum", found.strata), ("combination", found.combinations)):
         if family:
@@ -98,27 +96,22 @@ def _show(found: Comparison) -> None:
 def _table(
     title: str, rows: Sequence[Difference], names: tuple[str, str], *, holm: bool = True
 ) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from aubench.console import Grid, print_grid
 
-    table = Table(title=title, box=None, title_justify="left", pad_edge=False)
-    table.add_column("")
     last = "p (Holm)" if holm else "p"
-    for column in (*names, "difference [95 %]", last, "detectable", "n", "better"):
-        table.add_column(column, justify="right")
+    heads = ("", *names, "difference [95 %]", last, "detectable", "n", "better")
+    lines = []
     for d in rows:
         arrow = "↑" if d.higher else "↓"
         ci = f" [{_figure(d.interval[0])}, {_figure(d.interval[1])}]" if d.interval else ""
-        p = d.holm if holm else d.p
         better = ("tie" if d.interval else "—") if not d.better else names[d.better - 1]
-        table.add_row(
+        lines.append((
             f"{d.name} {arrow}", _figure(d.first), _figure(d.second),
-            f"{_figure(d.difference)}{ci}", _p(p),
+            f"{_figure(d.difference)}{ci}", _p(d.holm if holm else d.p),
             "—" if d.detectable is None else _figure(d.detectable), str(d.n), better,
-        )  # fmt: skip
-    console = Console()
-    console.print(table, markup=False)
-    console.print()
+        ))  # fmt: skip
+    print_grid(Grid(heads, lines, title))
+    click.echo()
 
 
 def _p(value: float | None) -> str:

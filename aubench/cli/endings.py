@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOWrapper
-from typing import TextIO
 
 import click
 
@@ -32,8 +32,7 @@ def run_to_end(command: click.Command, words: Sequence[str], prog_name: str) -> 
             stream.reconfigure(errors="replace")  # a terminal without ≥ is no reason to die
     try:
         result = command.main(args=list(words), prog_name=prog_name, standalone_mode=False)
-        sys.stdout.flush()
-        return result if isinstance(result, int) else OK
+        return _flushed(result if isinstance(result, int) else OK)
     except SystemExit as error:
         return _flushed(error.code)
     except BaseException as error:
@@ -110,16 +109,16 @@ def _flushed(code: object) -> int:
 
 def _stdout_is_closed() -> bool:
     """Whether nobody reads stdout any more; if so, let the rest go nowhere."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _forget(sys.stdout)
-        return True
-    except (OSError, ValueError):
-        return False
-    return False
-
-
-def _forget(stream: TextIO) -> None:
+    stream = sys.__stdout__
     with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        sys.stdout.flush()
+    try:
+        place = stream.fileno() if stream is not None else -1
+        poll = select.poll()
+        poll.register(place, 0)
+        gone = any(state & (select.POLLERR | select.POLLHUP) for _, state in poll.poll(0))
+    except (OSError, ValueError, OverflowError):
+        return False
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), place)
+    return gone

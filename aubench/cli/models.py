@@ -28,16 +28,14 @@ def models(ctx: click.Context) -> Result | None:
 
 
 def _print_table(rows: list[Listing]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from aubench.console import Grid, print_grid
 
-    table = Table(box=None, pad_edge=False)
-    for column in ("model", "inputs", "size", "training", "licence", "package", "status"):
-        table.add_column(column, overflow="fold")
+    heads = ("model", "inputs", "size", "training", "licence", "package", "status")
+    lines = []
     for row in rows:
         info = row.info
         inputs = "+".join(sorted(info.inputs)) if info else ""
-        table.add_row(
+        lines.append((
             row.name,
             inputs or ("control" if info and info.control else "none"),
             str(info.size) if info and info.size else "any",
@@ -45,8 +43,8 @@ def _print_table(rows: list[Listing]) -> None:
             info.licence if info else "",
             row.package,
             "ready" if row.reason is None else f"unavailable: {row.reason}",
-        )
-    Console(width=None).print(table)
+        ))  # fmt: skip
+    print_grid(Grid(heads, lines, left=range(len(heads)), prose=(3, 6)))
 
 
 @models.command()

@@ -194,28 +194,22 @@ def csv_table(table: Table, *, head: bool = True) -> str:
 
 def print_table(table: Table) -> None:
     """Print a table to the terminal."""
-    from rich.console import Console
-    from rich.table import Table as Rich
+    from aubench.console import Grid, console, print_grid
 
-    console = Console()
-    drawn = Rich(title=caption(table), box=None, title_justify="left", pad_edge=False)
-    drawn.add_column(table.corner, overflow="fold")
-    for column in table.columns:
-        words = column.higher is None
-        drawn.add_column(
-            _head(table, column), justify="left" if words else "right", overflow="fold"
-        )
-    for section, rows in table.sections():
+    rows: list[list[str | Text]] = []
+    for section, members in table.sections():
         if section:
-            drawn.add_row(_text(section, "italic"))
-        for row in rows:
-            drawn.add_row(
-                _text(_label(table, row)), *(_terminal_cell(table, cell) for cell in row.cells)
-            )
-    console.print(drawn)
+            rows.append([_text(section, "italic")])
+        for row in members:
+            cells = [_terminal_cell(table, cell) for cell in row.cells]
+            rows.append([_label(table, row), *cells])
+    words = [i for i, column in enumerate(table.columns, 1) if column.higher is None]
+    heads = [table.corner, *(_head(table, column) for column in table.columns)]
+    out = console()
+    print_grid(Grid(heads, rows, caption(table), left=words, prose=words), out)
     for line in footer(table):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print()
+        out.print(line, soft_wrap=True)
+    out.print()
 
 
 def _text(text: str, style: str = "") -> Text:

@@ -8,40 +8,37 @@ from aubench.record import Record
 from aubench.report.terminal import TITLES, format_score
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from aubench.console import Grid
 
 DIFFERS = "differs"
 
 
-def groups_table(record: Record) -> Table:
+def groups_grid(record: Record) -> Grid:
     """Return the scores by group, a row a metric; a star marks what differs from the others."""
-    from rich.table import Table
+    from aubench.console import Grid
 
-    names = list(record.groups)
-    table = Table(title="by subject", box=None, title_justify="left", pad_edge=False)
-    for column in ("metric", *names):
-        table.add_column(column, overflow="fold", justify="left")
     metrics = dict.fromkeys(row.metric for rows in record.groups.values() for row in rows)
+    table = []
     for metric in metrics:
-        cells = []
-        for name in names:
-            row = next((r for r in record.groups[name] if r.metric == metric), None)
+        cells = [TITLES.get(metric, metric)]
+        for rows in record.groups.values():
+            row = next((r for r in rows if r.metric == metric), None)
             mark = "*" if row is not None and row.note.startswith(DIFFERS) else ""
             cells.append(format_score(row, interval=False) + mark)
-        table.add_row(TITLES.get(metric, metric), *cells)
-    return table
+        table.append(cells)
+    heads = ("metric", *record.groups)
+    return Grid(heads, table, "by subject", left=range(len(heads)))
 
 
 def print_groups(record: Record) -> None:
     """Print the scores of the groups of subjects, if the run has them."""
-    from rich.console import Console
+    from aubench.console import console, print_grid
 
     if not record.groups:
         return
-    console = Console()
-    console.print(groups_table(record), markup=False)
-    console.print(
+    out = console()
+    print_grid(groups_grid(record), out)
+    out.print(
         "* differs from all other subjects, p < 0.05 after Holm's adjustment for every "
-        "comparison of the run; intervals are in record.json",
-        markup=False,
+        "comparison of the run; intervals are in record.json"
     )

@@ -9,7 +9,7 @@ from aubench.errors import AubenchError, suggest
 from aubench.record import Record, ScoreRow
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from aubench.console import Grid
 
 TITLES = {
     "fid": "FID", "fd_inf": "FD∞", "kid": "KID ×10³", "kid_subset": "KID ×10³ (subsets)",
@@ -72,37 +72,37 @@ def _heading(record: Record) -> str:
 PER_AU = "au_f1_"
 
 
-def record_table(record: Record, *, ids: bool = False) -> Table:
+def record_grid(record: Record, *, ids: bool = False) -> Grid:
     """Return the scores of a record, one a row, with interval and note or metric id."""
-    from rich.table import Table
+    from aubench.console import Grid
 
-    table = Table(title=_heading(record), box=None, title_justify="left", pad_edge=False)
-    for column in ("metric", "value [95 %]", "id" if ids else "note"):
-        table.add_column(column, overflow="fold")
-    for row in record.scores:
-        if ids or not row.metric.startswith(PER_AU):
-            table.add_row(_title(row), format_score(row), row.id if ids else row.note)
-    return table
+    rows = [
+        (_title(row), format_score(row), row.id if ids else row.note)
+        for row in record.scores
+        if ids or not row.metric.startswith(PER_AU)
+    ]
+    heads = ("metric", "value [95 %]", "id" if ids else "note")
+    return Grid(heads, rows, _heading(record), left=(1, 2), prose=(2,))
 
 
 def print_record(record: Record, *, ids: bool = False) -> None:
     """Print the scores of one run."""
-    from rich.console import Console
+    from aubench.console import console, print_grid
 
-    console = Console()
-    console.print(record_table(record, ids=ids), markup=False)
+    out = console()
+    print_grid(record_grid(record, ids=ids), out)
     if not all(row.informative for row in record.scores):
-        console.print(UNINFORMATIVE, markup=False)
+        out.print(UNINFORMATIVE)
     per_au = [row for row in record.scores if row.metric.startswith(PER_AU)]
     if per_au and not ids:
         line = ", ".join(f"AU{r.metric.removeprefix(PER_AU)} {format_score(r)}" for r in per_au)
-        console.print(f"  F1 of each AU: {line}", markup=False)
+        out.print(f"  F1 of each AU: {line}")
     for name, rows in record.subsets.items():
         line = ", ".join(f"{TITLES.get(r.metric, r.metric)} {format_score(r)}" for r in rows)
-        console.print(f"  {name} (n = {rows[0].n if rows else 0}): {line}", markup=False)
+        out.print(f"  {name} (n = {rows[0].n if rows else 0}): {line}")
     if record.model.metrics_in_training:
         seen = ", ".join(record.model.metrics_in_training)
-        console.print(f"† {record.model.name} was trained with {seen}", markup=False)
+        out.print(f"† {record.model.name} was trained with {seen}")
 
 
 def board_columns(
@@ -133,6 +133,44 @@ def check_columns(records: Sequence[Record], metrics: Sequence[str]) -> None:
             )
 
 
+def told_apart(ids: Sequence[str]) -> list[str]:
+    """Return what tells metric ids apart, in brief, ``text-nano``; empty for one alone."""
+    parts = [id_.split("|") for id_ in ids]
+    if len({len(words) for words in parts}) > 1:
+        return list(ids) if len(ids) > 1 else [""]
+    differing = [words for words in zip(*parts, strict=True) if len(set(words)) > 1]
+    brief = []
+    for words in differing:
+        short = [word.removeprefix("target=").partition("@")[0] for word in words]
+        brief.append(short if len(set(short)) == len(set(words)) else words)
+    return [", ".join(words) for words in zip(*brief, strict=True)] if brief else [""] * len(ids)
+
+
+def board_grid(
+    name: str, records: Sequence[Record], columns: Sequence[tuple[str, str]], *, ids: bool = False
+) -> Grid:
+    """Return one protocol's table with a column for each (metric, id); controls come last."""
+    from aubench.console import Grid
+
+    heads = ["model"]
+    for i, (metric, id_) in enumerate(columns):
+        row = next(r for record in records if (r := record.score(metric)) is not None)
+        twins = [other for name, other in columns if name == metric]
+        mark = told_apart(twins)[twins.index(id_)]
+        marks = [word for word in (mark, str(i + 1) if ids else "") if word]
+        heads.append(_title(row) + "".join(f" ({word})" for word in marks))
+    rows = []
+    for record in sorted(records, key=lambda r: (r.model.control, r.model.name)):
+        mark = "†" if record.model.metrics_in_training else ""
+        kind = " (control)" if record.model.control else ""
+        cells = [record.score(metric) for metric, _ in columns]
+        rows.append([record.model.name + mark + kind, *(
+            format_score(cell if cell and cell.id == id_ else None)
+            for cell, (_, id_) in zip(cells, columns, strict=True)
+        )])  # fmt: skip
+    return Grid(heads, rows, name)
+
+
 def print_board(
     name: str,
     records: Sequence[Record],
@@ -140,33 +178,17 @@ def print_board(
     ids: bool = False,
     metrics: Sequence[str] = HEADLINE,
 ) -> None:
-    """Print one protocol's table with a column a metric; controls come last."""
-    from rich.console import Console
-    from rich.table import Table
+    """Print one protocol's table and what its marks mean."""
+    from aubench.console import console, print_grid
 
-    columns = board_columns(records, metrics)
-    table = Table(title=f"{name}", box=None, title_justify="left", pad_edge=False)
-    table.add_column("model")
-    for i, (metric, _) in enumerate(columns):
-        row = next(r for record in records if (r := record.score(metric)) is not None)
-        twin = sum(1 for other, _ in columns if other == metric) > 1
-        table.add_column(_title(row) + (f" ({i + 1})" if twin else ""), justify="right")
-    for record in sorted(records, key=lambda r: (r.model.control, r.model.name)):
-        cells = []
-        for metric, metric_id in columns:
-            cell = record.score(metric)
-            cells.append(format_score(cell if cell and cell.id == metric_id else None))
-        mark = "†" if record.model.metrics_in_training else ""
-        kind = " (control)" if record.model.control else ""
-        table.add_row(record.model.name + mark + kind, *cells)
-    console = Console()
-    console.print(table, markup=False)
+    columns, out = board_columns(records, metrics), console()
+    print_grid(board_grid(name, records, columns, ids=ids), out)
     rows = [record.score(metric) for record in records for metric, _ in columns]
     if not all(row.informative for row in rows if row is not None):
-        console.print(UNINFORMATIVE, markup=False)
+        out.print(UNINFORMATIVE)
     if any(record.model.metrics_in_training for record in records):
-        console.print("† trained with a network that also scores; see the record", markup=False)
+        out.print("† trained with a network that also scores; see the record")
     if ids:
         for i, (metric, metric_id) in enumerate(columns):
-            console.print(f"({i + 1}) {TITLES.get(metric, metric)}: {metric_id}", markup=False)
-    console.print()
+            out.print(f"({i + 1}) {TITLES.get(metric, metric)}: {metric_id}", soft_wrap=True)
+    out.print()
