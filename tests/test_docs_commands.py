@@ -24,7 +24,7 @@ from documents import PAGES, blocks, calls, parse
 ALL = [block for page in PAGES for block in blocks(page)]
 SHELL = [block for block in ALL if block.language == "sh"]
 LANGUAGES = {"sh", "python", "toml", "yaml", "json", "csv", "text"}
-LEFT_OUT = 130
+LEFT_OUT = 120
 """Command lines that may stay unrun: trainings, full protocols, licensed data, other machines."""
 PLACEHOLDERS = {"my-model", "mymodel", "MODEL", "NAME"}
 
@@ -111,7 +111,7 @@ def test_what_is_not_run_says_why_and_stays_bounded():
         sum(len(b.commands) for b in SHELL if (b.reason is None) is ran) for ran in (True, False)
     )
     assert left <= LEFT_OUT
-    assert run > 80
+    assert run >= 60
 
 
 @pytest.mark.parametrize("page", sorted({block.page for block in SHELL}))
