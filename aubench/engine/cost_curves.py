@@ -144,9 +144,9 @@ class Curve:
         return _parabola(self.sizes, self.values)
 
     def of(self, images: float) -> Range:
-        """Return the cost at N images; its spread is that of fits with one size left out."""
+        """Return the cost at N images; its spread the widest of fits with one size left out."""
         value = _at(self.coefficients, images)
-        if len(self.sizes) < 3:
+        if len(self.sizes) < 4:  # three settle a parabola, and nothing is left over
             return Range(value)
         others = [
             _at(
@@ -157,7 +157,8 @@ class Curve:
             )
             for i in range(len(self.sizes))
         ]
-        return Range(value, max(0.0, value - min(others)), max(0.0, max(others) - value))
+        half = max(abs(other - value) for other in others)
+        return Range(value, half, half)
 
 
 def _at(coefficients: tuple[float, float, float], images: float) -> float:

@@ -38,8 +38,8 @@ def score_curves(
     sheet: Callable[[], None] | None = None,
 ) -> ScoreCurves:
     """Return what scoring costs at growing numbers of images, up to ``count``."""
-    top = max(16, min(count, MOST))
-    sizes = sorted({max(16, top // 8), max(16, top // 4), max(16, top // 2), top})
+    top = max(64, min(count, MOST))
+    sizes = [top // 8, top // 4, top // 2, top]
     seen: dict[str, list[Spent]] = {}
     _score(enlarged(measured, sizes[0]), metrics, sheet)  # warms up
     for n in sizes:

@@ -62,8 +62,8 @@ def lines(found: Estimate) -> list[str]:
     out += [f"disk       {', '.join(disk)}"] if disk else []
     if rates.cpu_share is not None and rates.cpu_share < 0.8:
         out.append(
-            f"busy       {rates.cpu_share:.2g} processors were at work on the probe: others had work "
-            "too, or it waited; --idle counts processor seconds alone"
+            f"busy       {rates.cpu_share:.2g} processors were at work on the probe: others had "
+            "work too, or it waited; --idle counts processor seconds alone"
         )
     square = [stage for stage in found.stages if stage.quadratic > 0.5 and stage.seconds.value > 60]
     if square:
