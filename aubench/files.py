@@ -145,16 +145,18 @@ def _start(process: int) -> int | None:
     return None if state in "ZX" else int(rest[18])
 
 
-def sweep(folder: Path, *, owned: bool = False) -> int:
+def sweep(folder: Path, *, owned: bool = False, apart: str = "") -> int:
     """Remove the temporary files that killed writers left below a folder; return how many.
 
     Args:
         folder: need not exist.
         owned: nobody else writes here, so that every temporary file is a leftover. Otherwise only
             those of processes of this machine that have ended.
+        apart: name of folders below it that have owners of their own.
     """
     removed = 0
-    for place, _, names in os.walk(folder):
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != apart]
         for name in names:
             found = TEMPORARY.fullmatch(name) if name.endswith(".tmp") else None
             if found and (owned or _orphan(*found.groups())):

@@ -19,8 +19,8 @@ OK, FOUND, BAD_INPUT, BUG, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 70, 130, 141
 """Exit codes; docs/cli.md says what each means."""
 
 RESUMING = (
-    "run", "train", "ablate", "train-text-au", "train-au-detector", "audit aaad", "data build",
-    "data import", "data align",
+    "run", "merge", "train", "ablate", "train-text-au", "train-au-detector", "audit aaad",
+    "data build", "data import", "data align",
 )  # fmt: skip
 """Commands that go on where they were interrupted."""
 

@@ -13,6 +13,7 @@ from aubench.errors import AubenchError, suggest
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("aubench.cli.run:run", "Generate, measure and score a model on a protocol."),
+    "merge": ("aubench.cli.merge:merge", "Put the shards of a run together and score them."),
     "estimate": ("aubench.cli.estimate:estimate", "Predict time, memory and disk of a run."),
     "report": ("aubench.cli.report:report", "Print the leaderboards, or the paper's tables."),
     "leaderboard": ("aubench.cli.leaderboard:leaderboard", "Make a site of the records."),

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from aubench.cli import completion as complete
 from aubench.cli.output import Result, results
+
+if TYPE_CHECKING:
+    from aubench.engine.job import RunConfig
+    from aubench.engine.run import Maker
+    from aubench.record import Record
 
 PAPER = ("fid", "kid", "is", "lpips", "aaad", "au", "prdc")
 METRICS = (
@@ -94,6 +100,22 @@ GRADED = ("response",)
 @click.option(
     "--check-determinism", is_flag=True, help="Make a few samples again, alone, and compare."
 )
+@click.option(
+    "--shard", metavar="I/N", help="Only the I-th of N shards, from 1; then `aubench merge`."
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where images are made: here, or on the workers of a Ray cluster.",
+)
+@click.option("--address", metavar="HOST:PORT", help="Ray cluster [a new one on this machine].")
+@click.option("--workers", type=click.IntRange(min=1), help="With ray: how many [all it takes].")
+@click.option("--shards", type=click.IntRange(min=1), help="With ray: pieces of work.")
+@click.option("--worker-cpus", type=click.FloatRange(min=0), help="With ray: of each worker [1].")
+@click.option("--worker-gpus", type=click.FloatRange(min=0),
+              help="With ray: of each worker [1 with --device cuda, else 0].")  # fmt: skip
 @results
 def run(
     model: str,
@@ -116,6 +138,13 @@ def run(
     metrics: str | None,
     ids: bool,
     check_determinism: bool,
+    shard: str | None,
+    engine: str,
+    address: str | None,
+    workers: int | None,
+    shards: int | None,
+    worker_cpus: float | None,
+    worker_gpus: float | None,
 ) -> Result:
     """Run a model on a protocol, print its scores, leave a run folder and a record.
 
@@ -123,9 +152,8 @@ def run(
     """
     from aubench.engine.run import RunConfig, default_folder, execute
     from aubench.errors import AubenchError, suggest
-    from aubench.report.groups import print_groups
-    from aubench.report.terminal import print_record
 
+    maker = _maker(engine, shard, address, workers, shards, worker_cpus, worker_gpus)
     chosen = (
         _profile(profile, protocol, data)
         if metrics is None
@@ -156,8 +184,17 @@ def run(
         legibility_model=legibility_model,
         detectors=detectors,
     )
-    record = execute(config)
-    files = [config.out / "record.json", config.out / "grid.png"]
+    if shard is not None:
+        return _one_shard(config, shard)
+    return shown(config.out, execute(config, maker), ids=ids)
+
+
+def shown(out: Path, record: Record, *, ids: bool) -> Result:
+    """Return the result of a finished run: its record and the files beside it."""
+    from aubench.report.groups import print_groups
+    from aubench.report.terminal import print_record
+
+    files = [out / "record.json", out / "grid.png"]
 
     def show() -> None:
         print_record(record, ids=ids)
@@ -165,6 +202,45 @@ def run(
         click.echo(f"\nrecord {files[0]}\nsheet  {files[1]}")
 
     return Result({"files": files, "record": record}, show)
+
+
+def _one_shard(config: RunConfig, text: str) -> Result:
+    from aubench.engine.shards import parse_shard, run_shard
+
+    shard = parse_shard(text)
+    path, done = run_shard(config, shard)
+    line = f"shard {shard}: {done.generated} images, {done.failed} failed, in {path}"
+    data = {"files": [path], "shard": str(shard), "generated": done.generated,
+            "failed": done.failed, "samples": done.samples}  # fmt: skip
+    more = f"when all {shard.count} are there: aubench merge {config.out}"
+    return Result(data, lambda: click.echo(f"{line}\n{more}"))
+
+
+def _maker(engine: str, shard: str | None, address: str | None, workers: int | None,
+           shards: int | None, cpus: float | None, gpus: float | None) -> Maker:  # fmt: skip
+    """Return what makes the images.
+
+    Raises:
+        AubenchError: options that do not belong together, or no Ray.
+    """
+    from aubench.engine.run import make_here
+    from aubench.engine.shards import parse_shard
+    from aubench.errors import AubenchError
+
+    if shard is not None:
+        parse_shard(shard)
+    given = {"--address": address, "--workers": workers, "--shards": shards,
+             "--worker-cpus": cpus, "--worker-gpus": gpus}  # fmt: skip
+    if engine == "local":
+        for name, value in given.items():
+            if value is not None:
+                raise AubenchError(f"{name} belongs to --engine ray")
+        return make_here
+    if shard is not None:
+        raise AubenchError("--shard and --engine ray exclude each other", "Ray makes shards itself")
+    from aubench.engine.ray_engine import Cluster, maker
+
+    return maker(Cluster(address, workers, shards, 1.0 if cpus is None else cpus, gpus))
 
 
 def _profile(profile: str, protocol: str, data: str) -> tuple[str, ...]:

@@ -64,6 +64,9 @@ def read_png(path: Path) -> Image:
         return np.asarray(opened, dtype=np.uint8)
 
 
+SHARDS = "shards"
+"""Below a run folder: those of its shards, each with a lock and a writer of its own."""
+
 STATES = ("sha256", "failed", "unsupported")
 """What a line of the ledger tells of a sample, one of them."""
 
@@ -139,7 +142,7 @@ class RunFolder:
         with locked(self.path):
             if fresh:
                 self._clear()
-            sweep(self.path, owned=True)
+            sweep(self.path, owned=True, apart=SHARDS)
             sweep(home() / "features")
             self.open(identity, fresh=False)
             try:
@@ -151,7 +154,8 @@ class RunFolder:
         if self._stated.is_file() or not self.path.exists():
             return
         with refusals(self.path):
-            found = sorted(p.name for p in self.path.iterdir() if not p.name.startswith("."))
+            names = sorted(p.name for p in self.path.iterdir())
+        found = [name for name in names if name != SHARDS and not name.startswith(".")]
         if self.ledger.name in found:
             raise AubenchError(f"{self._stated} is missing", "choose another --out")
         if found:
@@ -163,6 +167,8 @@ class RunFolder:
             return
         with refusals(self.path):
             for path in self.path.iterdir():
+                if path.name == SHARDS:
+                    continue
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 elif path.name not in (self._stated.name, LOCK):
@@ -239,6 +245,24 @@ class RunFolder:
             write_png(self.image(sample_id), image)
             rows.append({"id": sample_id, "sha256": pixel_digest(image)})
         self._append(rows)
+
+    def enter(self, rows: list[dict[str, str]]) -> None:
+        """Enter samples as a line of the ledger has them; images must be in their places."""
+        if rows:
+            self._append(rows)
+
+    def rows(self, sample_ids: list[str]) -> list[dict[str, str]]:
+        """Return what the ledger says of some samples, as ``enter`` takes it."""
+        return [
+            {"id": sample_id, state: known[sample_id]}
+            for sample_id in sample_ids
+            for state, known in zip(STATES, self._known(), strict=True)
+            if sample_id in known
+        ]
+
+    def known(self, sample_id: str) -> bool:
+        """Whether the ledger tells of a sample."""
+        return any(sample_id in known for known in self._known())
 
     def fail(self, sample_id: str, reason: str) -> None:
         """Enter a sample that the generator could not make."""

@@ -101,7 +101,12 @@ def check_inputs(info: GeneratorInfo, protocol: Protocol) -> None:
         )
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Refuse a device that torch cannot use.
+
+    Raises:
+        AubenchError: names it.
+    """
     import torch
 
     try:
@@ -243,6 +248,6 @@ def prepare(config: RunConfig) -> Job:
     choices.check_detectors(config.data, config.metrics, config.device)
     if config.weights is None:  # given ones may read something else than the class says
         check_inputs(info, protocol)
-    _check_device(config.device)
+    check_device(config.device)
     samples = samples_of(protocol, config.limit, config.seed)
     return Job(config, protocol, samples, image_source(config.data), choices)

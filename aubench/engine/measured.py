@@ -171,7 +171,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class _Networks:
+class Networks:
     """What looks at the images, and why something that was asked for does not."""
 
     extractor: Any | None
@@ -181,6 +181,7 @@ class _Networks:
     missing: dict[str, str]
 
     def all(self) -> list[Any]:
+        """Return those that are there, extractor first."""
         single = (self.extractor, self.identity, self.legibility)
         return [*(n for n in single if n is not None), *self.detectors]
 
@@ -192,7 +193,12 @@ class _Networks:
         }
 
 
-def _networks(dataset: str, metrics: Sequence[str], device: str, choices: Choices) -> _Networks:
+def networks_of(dataset: str, metrics: Sequence[str], device: str, choices: Choices) -> Networks:
+    """Load the networks that metrics need, and say why some cannot be had.
+
+    Raises:
+        AubenchError: no detectors are set for the data set.
+    """
     missing: dict[str, str] = {}
     extractor, identity = None, None
     detectors: list[DetectorNetwork] = []
@@ -214,7 +220,7 @@ def _networks(dataset: str, metrics: Sequence[str], device: str, choices: Choice
         except MissingWeightsError as error:
             missing["identity"] = str(error)
     legibility = _legibility(choices, device, missing) if READ in metrics else None
-    return _Networks(extractor, detectors, identity, legibility, missing)
+    return Networks(extractor, detectors, identity, legibility, missing)
 
 
 def _legibility(choices: Choices, device: str, missing: dict[str, str]) -> Any | None:
@@ -258,7 +264,7 @@ def gather(
     def load_real(keys: Sequence[str]) -> npt.NDArray[np.uint8]:
         return images.load_many(keys, size)
 
-    networks = _networks(protocol.dataset, metrics, device, choices)
+    networks = networks_of(protocol.dataset, metrics, device, choices)
     made = [ids[i] for i in kept]
     paths = {n.name: folder.path / "features" / f"{n.name}.safetensors" for n in networks.all()}
     pixels = folder.digest(made)

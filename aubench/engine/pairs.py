@@ -83,7 +83,7 @@ def compare(
         size: side of the images.
         device: torch device.
     """
-    steps, notes = _steps(metrics, size, device)
+    steps, notes = steps_of(metrics, size, device)
     values: Arrays = {}
     wanted = {}
     for name, (step, key) in steps.items():
@@ -142,7 +142,7 @@ def _change(batch: Batch) -> Arrays:
     return out
 
 
-def _steps(
+def steps_of(
     metrics: Sequence[str], size: int, device: str
 ) -> tuple[dict[str, tuple[Step, str]], dict[str, str]]:
     """Return what to compute, by name with a key for the cache, and why something cannot be."""

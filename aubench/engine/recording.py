@@ -26,13 +26,15 @@ class Made:
         info: of the generator with its weights.
         size: side of the images in pixels.
         weights_sha256: None for a generator that has none.
-        hardware: other machines than this one that made them, in words; empty for this one.
+        hardware: the machines that made them, in words; empty for this one.
+        device: that made them, the run's own if None.
     """
 
     info: GeneratorInfo
     size: int
     weights_sha256: str | None
     hardware: tuple[str, ...] = ()
+    device: str | None = None
 
 
 def _plugin(name: str) -> tuple[str, str]:
@@ -115,7 +117,7 @@ def record_of(
             python=platform.python_version(),
             packages=provenance.package_versions(),
             hardware=" + ".join(made.hardware) or provenance.hardware(),
-            device=config.device,
+            device=made.device or config.device,
             networks=scored.networks,
             images_sha256=folder.digest(ids),
             target_source=scored.target_source,
