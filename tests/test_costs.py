@@ -178,14 +178,6 @@ def test_a_full_disk_does_not_stop_at_the_books(tmp_path, monkeypatch):
     assert meter.totals()["generate"].images == 2
 
 
-def test_costs_of_shards_are_put_together(tmp_path):
-    for name, seconds in (("a", 1.0), ("b", 2.0), ("whole", 4.0)):
-        write_calls(tmp_path / name, [{"generate": Spent(10, seconds, seconds, seconds)}])
-    costs.merge_calls(tmp_path / "whole", [tmp_path / "a", tmp_path / "b", tmp_path / "none"])
-    found = totals(read_calls(tmp_path / "whole"))["generate"]
-    assert (found.seconds, found.images, found.peak_memory_mib, found.calls) == (7, 30, 4, 3)
-
-
 def test_former_records_stay_as_they_are():
     paths = sorted((shipped("leaderboards") / "synfacs").rglob("*.json"))
     assert paths

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from math import ceil
 
 import numpy as np
@@ -121,6 +122,19 @@ def test_many_machines():
         double.seconds.value - double.serial.value
     )
     assert ratio == pytest.approx(2)
+
+
+def test_shards_are_put_together_by_one_machine():
+    rates = replace(RATES, merge=StageRate("merge", Line(1, 0.01, 0), Line(1, 0.02, 0)))
+    assert estimate(rates, 1000) == replace(estimate(RATES, 1000), rates=rates)
+    machines = (Machine(4, "a", 2.0),)
+    found, plain = estimate(rates, 1000, machines), estimate(RATES, 1000, machines)
+    assert found.serial.value - plain.serial.value == pytest.approx(1 + 10)
+    assert found.processor.value - plain.processor.value == pytest.approx(1 + 20)
+    idle = estimate(rates, 1000, machines, idle=True)
+    assert idle.serial.value - estimate(RATES, 1000, machines, idle=True).serial.value == (
+        pytest.approx(21)
+    )
 
 
 def test_machines_without_a_batch_are_idle():

@@ -266,14 +266,3 @@ def read_calls(path: Path) -> Calls:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         sys.stderr.write(f"{path} is damaged: the costs of former calls are lost\n")
         return []
-
-
-def merge_calls(path: Path, others: Iterable[Path]) -> None:
-    """Add the calls of other run folders' cost files to one, such as those of shards.
-
-    Raises:
-        AubenchError: the file cannot be written.
-    """
-    write_calls(
-        path, [*read_calls(path), *(call for other in others for call in read_calls(other))]
-    )

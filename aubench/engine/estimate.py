@@ -86,6 +86,7 @@ class Rates:
         hardware: the machine.
         images: of the run that was probed or recorded.
         stages: that go over images and are divided among machines.
+        merge: putting shards together, on one machine; None where it was not measured.
         scoring: seconds by group of metrics, on one machine.
         scoring_processor: the same of all cores.
         scoring_memory: bytes that scoring holds on top of ``base_memory``.
@@ -105,6 +106,7 @@ class Rates:
     base_memory: float = 0.0
     disk: Mapping[str, float] = field(default_factory=dict)
     cpu_share: float | None = None
+    merge: StageRate | None = None
     unknown: tuple[str, ...] = ()
 
 
@@ -176,6 +178,8 @@ def estimate(
     if idle:
         rates = _idle(rates)
     stages = [_over_images(rate, images, machines) for rate in rates.stages]
+    if rates.merge is not None and sum(machine.count for machine in machines) > 1:
+        stages.append(replace(_over_images(rates.merge, images, ALONE), divided=False))
     for name, curve in rates.scoring.items():
         stages.append(_scoring(name, curve, rates.scoring_processor[name], images))
     serial = [stage.seconds for stage in stages if not stage.divided]
@@ -198,7 +202,8 @@ def _idle(rates: Rates) -> Rates:
     stages = tuple(
         replace(rate, seconds=rate.processor, once=rate.once_processor) for rate in rates.stages
     )
-    return replace(rates, stages=stages, scoring=rates.scoring_processor)
+    merge = rates.merge and replace(rates.merge, seconds=rates.merge.processor)
+    return replace(rates, stages=stages, merge=merge, scoring=rates.scoring_processor)
 
 
 def _over_images(rate: StageRate, images: int, machines: Sequence[Machine]) -> StageEstimate:

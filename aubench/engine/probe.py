@@ -134,6 +134,7 @@ def _rates(p: Probed, images: int, count: int) -> Rates:
         if seconds
         else None,
         unknown=_unknown(p),
+        merge=_merge(p, folder),
     )
 
 
@@ -142,7 +143,7 @@ def _unknown(p: Probed) -> tuple[str, ...]:
     return (
         *left,
         "other hardware: speeds are as given, in units of this machine",
-        "network and shared disks; putting shards together",
+        "network and shared disks; copying the features and ledgers of shards",
     )
 
 
@@ -253,6 +254,16 @@ def _generate(
     weight = sum(folder.image(name).stat().st_size for name in folder.digests)
     rate = _rate("generate", seen, batch=p.job.config.batch_size)
     return folder, rate, weight / len(folder.digests)
+
+
+def _merge(p: Probed, folder: RunFolder) -> StageRate:
+    """Return what it costs to compare images with the ledger, most of what `merge` does."""
+    names = sorted(folder.digests)
+    parts = [names[i::4] for i in range(4)]
+    seen = [
+        p.observed(len(part), partial(all, map(folder.intact, part)))[0] for part in parts if part
+    ]
+    return _rate("merge", seen)
 
 
 @dataclass(frozen=True)
