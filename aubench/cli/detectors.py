@@ -52,5 +52,4 @@ def report(
     folder = out or Path("reports") / name.replace(":", "-")
     paths = assess(detector, folder, data=data, fold=fold, limit=limit)
     found = read_report(paths[0])
-    lines = [table(found["test"]), *map(str, paths)]
-    return Result(found, lambda: click.echo("\n".join(lines)))
+    return Result(found, lambda: click.echo("\n".join([table(found["test"]), *map(str, paths)])))

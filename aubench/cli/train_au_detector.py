@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from aubench.cli import completion as complete
-from aubench.cli.output import Result, results, written
+from aubench.cli.output import Result, results
 
 PRESETS = ("nano", "nano-a", "nano-b", "resnet18", "resnet50", "resnet101", "swin-tiny",
            "swin-small", "swin-base")  # fmt: skip
@@ -85,5 +85,9 @@ def train_au_detector(
     if not speaks:
         return None
     report = read_report(folder / "report.json")
-    lines = [table(report["test"]), f"wrote {path}, its card, report.json and calibration.svg"]
-    return written(path, line="\n".join(lines), report=report)
+
+    def show() -> None:
+        click.echo(table(report["test"]))
+        click.echo(f"wrote {path}, its card, report.json and calibration.svg")
+
+    return Result({"files": [path], "report": report}, show)

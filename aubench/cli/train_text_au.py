@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from aubench.cli import completion as complete
-from aubench.cli.output import Result, results, written
+from aubench.cli.output import Result, results
 from aubench.errors import AubenchError
 
 
@@ -71,5 +71,9 @@ def train_text_au(
     if os.environ.get("RANK", "0") != "0":  # one of several processes, not the first
         return None
     report = read_report(folder / "report.json")
-    lines = [table(report), f"wrote {path}, its tokenizer, its card and report.json"]
-    return written(path, line="\n".join(lines), report=report)
+
+    def show() -> None:
+        click.echo(table(report))
+        click.echo(f"wrote {path}, its tokenizer, its card and report.json")
+
+    return Result({"files": [path], "report": report}, show)

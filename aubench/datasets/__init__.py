@@ -9,6 +9,8 @@ from aubench.errors import AubenchError, suggest
 if TYPE_CHECKING:
     from aubench.datasets.samples import ImageSource
 
+__all__ = ["DATASETS", "image_source", "restricted"]
+
 DATASETS = ("synfacs",)
 """Those that need no import."""
 
