@@ -14,13 +14,20 @@ from aubench.engine.choices import DETECTED, USUAL, Choices
 from aubench.engine.choices import FIRST as FIRST
 from aubench.engine.choices import SECOND as SECOND
 from aubench.engine.commanded import Commanded, commanded
-from aubench.engine.features import Arrays, features, reference_path
+from aubench.engine.features import (
+    Arrays,
+    content_key,
+    features,
+    read_arrays,
+    reference_path,
+    write_arrays,
+)
 from aubench.engine.folder import RunFolder
 from aubench.engine.pairs import Pairs, Side, compare
 from aubench.engine.training import Eye, Memory, memories
 from aubench.errors import AubenchError
 from aubench.facs import AUS
-from aubench.files import sha256_bytes
+from aubench.files import home, sha256_bytes
 from aubench.metrics.aaad import Constants, constants
 from aubench.metrics.extractors import extractor_of, load_extractor
 from aubench.metrics.frechet import frechet, frechet_distance
@@ -347,7 +354,18 @@ def _wanted(
     by_label = definition.input == "labels" or definition.graded
     if by_label or not reads_text or "aaad" not in metrics:
         return samples.labels().astype(np.float32), "labels"
-    from aubench.textau import load_text_au
+    return _asked_by_text([str(text) for text in samples.frame["text"]])
 
-    classifier = load_text_au()
-    return classifier.probabilities(list(samples.frame["text"])), f"text-{classifier.id}"
+
+def _asked_by_text(texts: list[str]) -> tuple[npt.NDArray[np.float32], str]:
+    """Return the AUs that the classifier reads in texts [N, 12], by content, and its name."""
+    from aubench.textau import load_text_au, text_au_identity
+
+    id_, digest = text_au_identity()
+    key = content_key("texts", digest, sha256_bytes("\0".join(texts).encode()))
+    path = home() / "features" / f"{key[:32]}.safetensors"
+    found = read_arrays(path, key, len(texts))
+    if found is None:
+        found = {"probabilities": load_text_au().probabilities(texts)}
+        write_arrays(path, key, found)
+    return found["probabilities"], f"text-{id_}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aubench.textau.classifier import TextAU
 
-__all__ = ["load_text_au"]
+__all__ = ["load_text_au", "text_au_identity"]
 
 
 def load_text_au(name: str = "nano", device: str = "cpu") -> TextAU:
@@ -15,3 +15,10 @@ def load_text_au(name: str = "nano", device: str = "cpu") -> TextAU:
     from aubench.textau.classifier import load
 
     return load(name, device)
+
+
+def text_au_identity(name: str = "nano") -> tuple[str, str]:
+    """Return id and digest of a shipped classifier, which loads nothing."""
+    from aubench.textau.classifier import identity
+
+    return identity(name)

@@ -213,6 +213,37 @@ def _check(path: Path, expected: str) -> str:
     return digest
 
 
+def _tokenizer(name: str, folder: Path) -> Path:
+    return folder / f"{name}.tokenizer.json"
+
+
+def _verified(name: str, folder: Path) -> tuple[dict[str, Any], str]:
+    """Return the card and the digest of the weights, once all files are what the card says."""
+    preset(name)
+    path, card_path = folder / f"{name}.safetensors", folder / f"{name}.card.json"
+    tokenizer = _tokenizer(name, folder)
+    if not (path.is_file() and card_path.is_file() and tokenizer.is_file()):
+        raise AubenchError(
+            f"no weights of text classifier '{name}' at {path}",
+            f"`aubench train-text-au --encoder {name}`, then `--weights FOLDER`",
+        )
+    card = read_card(card_path)
+    digest = _check(path, card["sha256"])
+    if "tokenizer" in card:  # older cards do not state it
+        _check(tokenizer, card["tokenizer"])
+    return card, digest
+
+
+def identity(name: str = "nano", folder: Path = WEIGHTS) -> tuple[str, str]:
+    """Return the id of a classifier and the digest of its weights, without loading it.
+
+    Raises:
+        AubenchError: unknown name, missing files, wrong digest.
+    """
+    digest = _verified(name, folder)[1]
+    return f"{name}@{digest[:12]}", digest
+
+
 @lru_cache(maxsize=2)
 def load(name: str = "nano", device: str = "cpu", folder: Path = WEIGHTS) -> TextAU:
     """Load a classifier with its weights, tokenizer and card; nothing else is needed.
@@ -223,18 +254,8 @@ def load(name: str = "nano", device: str = "cpu", folder: Path = WEIGHTS) -> Tex
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    shape = preset(name)
-    path, card_path = folder / f"{name}.safetensors", folder / f"{name}.card.json"
-    tokenizer = folder / f"{name}.tokenizer.json"
-    if not (path.is_file() and card_path.is_file() and tokenizer.is_file()):
-        raise AubenchError(
-            f"no weights of text classifier '{name}' at {path}",
-            f"`aubench train-text-au --encoder {name}`, then `--weights FOLDER`",
-        )
-    card = read_card(card_path)
-    digest = _check(path, card["sha256"])
-    if "tokenizer" in card:  # older cards do not state it
-        _check(tokenizer, card["tokenizer"])
+    shape, path, tokenizer = preset(name), folder / f"{name}.safetensors", _tokenizer(name, folder)
+    card, digest = _verified(name, folder)
     if card.get("shape"):
         shape = Preset(**card["shape"])
     network = TextNetwork(shape)
