@@ -157,6 +157,12 @@ class Meter:
             if self._open is not None:
                 self._open.spent.images += images
 
+    def add(self, call: dict[str, Spent]) -> None:
+        """Add a call of another process, such as a worker of a cluster."""
+        with self._lock:
+            self._former.append(call)
+        self._write()
+
     def calls(self) -> Calls:
         """Return what every call spent, this one last."""
         with self._lock:

@@ -120,12 +120,17 @@ def generate(
     todo = [i for i in todo if ids[i] not in folder.failures | folder.unsupported]
     with bar(len(ids), "generate", "img", initial=len(ids) - len(todo)) as progress:
         for rows in _batches(todo, batch_size):
-            _one_batch(folder, requests(samples, images, generator, rows, size), generator, size)
+            one_batch(folder, requests(samples, images, generator, rows, size), generator, size)
             costs.count(len(rows))
             progress.update(len(rows))
 
 
-def _one_batch(folder: RunFolder, batch: list[Request], generator: Generator, size: int) -> None:
+def one_batch(folder: RunFolder, batch: list[Request], generator: Generator, size: int) -> None:
+    """Make a batch and enter it in the ledger; samples that fail alone are entered as failures.
+
+    Raises:
+        AubenchError: as ``call``.
+    """
     while batch:
         try:
             made = call(generator, batch, size)

@@ -90,8 +90,7 @@ class Finished:
     @property
     def generator(self) -> GeneratorInfo:
         """What the generator says of itself."""
-        told = {k: tuple(v) if isinstance(v, list) else v for k, v in self.info.items()}
-        return GeneratorInfo(**{**told, "inputs": frozenset(self.info["inputs"])})
+        return info_of(self.info)
 
     def write(self, path: Path) -> None:
         """Write JSON with a digest of it, atomically."""
@@ -124,6 +123,12 @@ def versions() -> dict[str, str]:
     from aubench.engine.provenance import package_versions
 
     return {"aubench": __version__, **package_versions()}
+
+
+def info_of(data: dict[str, Any]) -> GeneratorInfo:
+    """Return what ``plain_info`` was given."""
+    told: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    return GeneratorInfo(**{**told, "inputs": frozenset(data["inputs"])})
 
 
 def plain_info(info: GeneratorInfo) -> dict[str, Any]:
