@@ -17,6 +17,7 @@ from aubench.engine.costs import Gauges, Meter, Spent, read_calls, totals, write
 from aubench.errors import AubenchError
 from aubench.files import shipped
 from aubench.record import Record, StageCost, read_record
+from aubench.report.costs import cost_line
 from aubench.report.record_page import record_page
 
 LONG = 3600.0
@@ -211,6 +212,13 @@ def test_pages_show_costs_where_they_are_there():
     assert "call that finished the run" not in page
     for text in ("50.0 ms", "130.0 s", "900 MiB", "1,600 of 2,000"):
         assert text in page, text
+
+
+def test_a_line_after_the_run():
+    old = read_record(OLD)
+    assert cost_line(old) == ""
+    line = cost_line(_with_costs(old, generate=COST))
+    assert line == "wall (processor) generate 1.33 min (2.17 min) in 3 calls; peak 944 MB"
 
 
 def test_a_resumed_run_counts_all_of_its_calls(aubench, tmp_path):

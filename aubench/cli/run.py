@@ -191,6 +191,7 @@ def run(
 
 def shown(out: Path, record: Record, *, ids: bool) -> Result:
     """Return the result of a finished run: its record and the files beside it."""
+    from aubench.report.costs import cost_line
     from aubench.report.groups import print_groups
     from aubench.report.terminal import print_record
 
@@ -199,7 +200,7 @@ def shown(out: Path, record: Record, *, ids: bool) -> Result:
     def show() -> None:
         print_record(record, ids=ids)
         print_groups(record)
-        click.echo(f"\nrecord {files[0]}\nsheet  {files[1]}")
+        click.echo(f"\ncost   {cost_line(record)}\nrecord {files[0]}\nsheet  {files[1]}")
 
     return Result({"files": files, "record": record}, show)
 
