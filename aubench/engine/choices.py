@@ -105,7 +105,8 @@ def chosen(folder: Path) -> Choices:
     path = folder / CHOSEN
     if not path.is_file():
         return USUAL
-    words, _, digest = path.read_text(encoding="utf-8", errors="replace").partition("\n")
-    if not words or digest.strip() not in ("", sha256_bytes(words.encode())):
+    text = path.read_text(encoding="utf-8", errors="replace")
+    words, ended, digest = text.partition("\n")
+    if not (words and ended) or digest.strip() not in ("", sha256_bytes(words.encode())):
         raise AubenchError(f"{path} is damaged", "run the model again with --detectors")
     return Choices(detectors=words.strip())
