@@ -11,7 +11,8 @@ from sklearn.metrics import roc_auc_score
 from aubench.detectors import load_detector
 from aubench.metrics import extractors
 from aubench.metrics.au_scores import auc
-from aubench.metrics.frechet import frechet, frechet_infinity
+from aubench.metrics.frechet import frechet, frechet_infinity, gram_frechet_infinity
+from aubench.metrics.grams import Grams
 from aubench.metrics.kernel import kernel_matrices, subset_distances
 from aubench.metrics.lpips import Lpips
 from aubench.metrics.prdc import neighbourhoods
@@ -62,8 +63,9 @@ def test_folded_batch_norms_give_the_same_features(monkeypatch):
 def test_folded_inception_is_torch_fidelitys(tmp_path):
     file, faces = inception_file(tmp_path / "inception.pt"), pictures(2, 299)
     x = torch.from_numpy(faces).permute(0, 3, 1, 2)
-    theirs, other = extractors._inception_network(file)(x)
-    network = extractors.folded_inception(extractors._inception_network(file))
+    network = extractors._inception_network(file)
+    theirs, other = network(x)
+    extractors.folded_inception(network)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
     with torch.inference_mode():
         x = x.float().contiguous(memory_format=torch.channels_last)
@@ -73,6 +75,7 @@ def test_folded_inception_is_torch_fidelitys(tmp_path):
     assert gap(ours["logits"], other) < FEATURES
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:torchvision")
 def test_lpips_does_not_depend_on_the_batch(monkeypatch):
     import lpips
 
@@ -127,7 +130,10 @@ def test_the_quick_points_of_fd_infinity_lie_on_the_exact_ones(change):
     draw, sizes = np.random.default_rng(2020), np.unique(np.linspace(45, 90, 8).astype(int))
     exact = [frechet(x[draw.choice(90, k, replace=False)], y[draw.choice(90, k, replace=False)])[0]
              for k in sizes]  # fmt: skip
-    assert frechet_infinity(x, y) == pytest.approx(np.polyfit(1 / sizes, exact, 1)[1], rel=1e-4)
+    expected = np.polyfit(1 / sizes, exact, 1)[1]
+    assert frechet_infinity(x, y) == pytest.approx(expected, rel=1e-4)
+    known = gram_frechet_infinity(Grams.of(x, y), whole=frechet(x, y)[0])
+    assert known == pytest.approx(expected, rel=1e-4)
 
 
 def test_threads_change_nothing():

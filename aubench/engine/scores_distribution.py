@@ -27,7 +27,8 @@ def fid(m: Measured) -> list[ScoreRow]:
     """Return the Fréchet distance to the targets, and its limit for infinite N."""
     if m.missing:
         return missing(m, [("fid", False), ("fd_inf", False)], m.missing)
-    n, value, limit = len(m.kept), m.frechet, gram_frechet_infinity(m.grams)
+    n, value = len(m.kept), m.frechet
+    limit = gram_frechet_infinity(m.grams, whole=value)
     influence, subjects = m.frechet_influence, m.subjects_kept()
     ci = bootstrap_mean(value + influence, subjects)
     return [

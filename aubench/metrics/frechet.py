@@ -37,6 +37,10 @@ def _both(x: Features, y: Features) -> tuple[Matrix, Matrix]:
     return a, b
 
 
+BLOCK = 2048
+"""Rows in memory as float64 at a time where only moments are wanted."""
+
+
 @dataclass(frozen=True)
 class Moments:
     """Count, mean [D] and centred scatter [D, D] of features; merges associatively in float64."""
@@ -47,7 +51,14 @@ class Moments:
 
     @classmethod
     def of(cls, x: Features) -> Moments:
-        """Return the moments of features [N, D], N at least one."""
+        """Return the moments of features [N, D], N at least one, in the memory of one block."""
+        found = cls._block(x[:BLOCK])
+        for i in range(BLOCK, len(x), BLOCK):
+            found = found.merge(cls._block(x[i : i + BLOCK]))
+        return found
+
+    @classmethod
+    def _block(cls, x: Features) -> Moments:
         rows = np.asarray(x, np.float64)
         mean = rows.mean(0)
         centred = rows - mean
@@ -100,8 +111,9 @@ def frechet_distance(x: Features, y: Features) -> float:
         ValueError: fewer than two rows, different widths, or features that are not finite.
     """
     if max(len(x), len(y)) > GRAM_LIMIT:
-        a, b = _both(x, y)
-        return frechet_of_moments(Moments.of(a), Moments.of(b))
+        if x.shape[1:] != y.shape[1:] or not (np.isfinite(x).all() and np.isfinite(y).all()):
+            _both(x, y)  # says which and why
+        return frechet_of_moments(Moments.of(x), Moments.of(y))
     return frechet(x, y)[0]
 
 
@@ -222,8 +234,17 @@ def frechet_infinity(x: Features, y: Features, *, points: int = 8, seed: int = 2
     return gram_frechet_infinity(Grams(*_both(x, y)), points=points, seed=seed)
 
 
-def gram_frechet_infinity(grams: Grams, *, points: int = 8, seed: int = 2020) -> float:
-    """Return the same from features whose products are there."""
+def gram_frechet_infinity(
+    grams: Grams, *, points: int = 8, seed: int = 2020, whole: float | None = None
+) -> float:
+    """Return the same from features whose products are there.
+
+    Args:
+        grams: features and products.
+        points: subset sizes.
+        seed: of the subsets.
+        whole: distance of all rows, where it is known; sets of one size need it as a point.
+    """
     a, b = grams.x, grams.y
     n = min(len(a), len(b))
     if n < 4:
@@ -234,5 +255,6 @@ def gram_frechet_infinity(grams: Grams, *, points: int = 8, seed: int = 2020) ->
             for k in sizes]  # fmt: skip
     if sizes[0] <= a.shape[1]:
         _ = grams.xy  # once, before all ask for it at a time
-    values = side_by_side(lambda pair: _quick(grams, *pair), rows)
-    return float(np.polyfit(1 / sizes, values, 1)[1])
+    known = [whole] if whole is not None and len(a) == len(b) else []
+    values = side_by_side(lambda pair: _quick(grams, *pair), rows[: len(rows) - len(known)])
+    return float(np.polyfit(1 / sizes, [*values, *known], 1)[1])
