@@ -48,7 +48,7 @@ def lines(found: Estimate) -> list[str]:
     out = [
         f"{found.images:,} images on {machines}; from {rates.source} on {rates.hardware}",
         "",
-        f"{'stage':<16}{'ms an image':>13}{'fixed':>11}{'processor':>14}  wall [95 %, of the probe]",
+        f"{'stage':<16}{'ms an image':>13}{'fixed':>11}{'processor':>14}  wall [95 % of probe]",
     ]
     out += [_stage(stage) for stage in found.stages]
     alone = f"of it on one machine alone {spread(found.serial)}"
