@@ -14,8 +14,8 @@ from aubench.errors import AubenchError
 
 TRIES = 2
 """Workers that a batch, or a sample alone, may cost before the next step."""
-STREAK = 3
-"""Samples condemned one after the other, with no batch done in between, that end a run."""
+ENOUGH = 3
+"""Condemned samples that end a run, if they are more than the batches that were done."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,11 @@ class Dispatch:
     Args:
         shards: of the run.
         batch_size: rows generated at once.
+        names: ids of all samples of the run, for messages.
     """
 
-    def __init__(self, shards: Sequence[Shard], batch_size: int) -> None:
-        self.shards = list(shards)
+    def __init__(self, shards: Sequence[Shard], batch_size: int, names: Sequence[str]) -> None:
+        self.shards, self._names = list(shards), names
         self._suspects: deque[Batch] = deque()
         self._waiting = [
             deque(
@@ -72,7 +73,8 @@ class Dispatch:
         self._left = [len(shard.todo) for shard in self.shards]
         self._to_measure = {n for n, shard in enumerate(self.shards) if shard.rows}
         self._measuring: set[int] = set()
-        self._measure_deaths = 0
+        self._measure_deaths, self._batches = 0, 0
+        self._killers: list[str] = []
         self._owner: dict[Hashable, int] = {}
         self.condemned: list[int] = []
         """Rows given up since the last batch that was done; take them when one is."""
@@ -108,6 +110,7 @@ class Dispatch:
             self._measuring.discard(task.shard)
         else:
             self._left[task.shard] -= len(task.rows)
+            self._batches += 1
 
     def lost(self, worker: Hashable, task: Task | None) -> None:
         """Give back what a worker was at that is gone through no fault of the task."""
@@ -121,11 +124,11 @@ class Dispatch:
         """Take note that a worker died of a task, or at least at it.
 
         Raises:
-            AubenchError: measuring kills workers.
+            AubenchError: measuring kills workers, or sample after sample does.
         """
         if isinstance(task, Measure):
             self._measure_deaths += 1
-            if self._measure_deaths > STREAK:
+            if self._measure_deaths > ENOUGH:
                 raise AubenchError("workers die while they measure",
                                    "give them more memory, or measure less: --metrics")  # fmt: skip
             self.lost(worker, task)
@@ -137,6 +140,13 @@ class Dispatch:
         elif len(task.rows) == 1:
             self.condemned.append(task.rows[0])
             self._left[task.shard] -= 1
+            self._killers.append(self._names[task.rows[0]])
+            if len(self._killers) >= max(ENOUGH, self._batches + 1):
+                raise AubenchError(
+                    f"{', '.join(self._killers)} each killed {TRIES} workers, and no more than "
+                    f"{self._batches} batches were done",
+                    "try one of them with --engine local; the run resumes where it stopped",
+                )
         else:
             middle = len(task.rows) // 2
             for rows in (task.rows[:middle], task.rows[middle:]):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from aubench.engine.costs import Meter, Spent
-from aubench.engine.dispatch import STREAK, Batch, Dispatch, Measure, Shard, Task
+from aubench.engine.dispatch import ENOUGH, Batch, Dispatch, Measure, Shard, Task
 from aubench.engine.folder import RunFolder
 from aubench.engine.job import Job
 from aubench.engine.parts import assemble, read_part
@@ -62,11 +62,7 @@ def maker(cluster: Cluster) -> Maker:
     Raises:
         AubenchError: Ray is not installed.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anyone
-    try:
-        import ray  # noqa: F401
-    except ImportError as error:
-        raise AubenchError("--engine ray needs Ray", "pip install 'aubench[ray]'") from error
+    _ray()
 
     def make(job: Job, folder: RunFolder, meter: Meter) -> Made:
         with _connected(cluster):
@@ -75,10 +71,23 @@ def maker(cluster: Cluster) -> Maker:
     return make
 
 
+def _ray() -> Any:
+    """Import Ray, which is a heavy extra; nothing is sent to its makers.
+
+    Raises:
+        AubenchError: it is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise AubenchError("--engine ray needs Ray", "pip install 'aubench[ray]'") from error
+    return ray
+
+
 @contextmanager
 def _connected(cluster: Cluster) -> Iterator[None]:
-    import ray
-
+    ray = _ray()
     if ray.is_initialized():
         yield
         return
@@ -147,7 +156,8 @@ class _Driver:
         self.job.choices.write(self.folder.path)
         rows, todo = self._missing()
         wanted = self._workers(len(rows))
-        self.work = Dispatch(self._shards(rows, todo, wanted), self.job.config.batch_size)
+        shards = self._shards(rows, todo, wanted)
+        self.work = Dispatch(shards, self.job.config.batch_size, self.ids)
         try:
             for _ in range(wanted):
                 self._hire()
@@ -189,8 +199,7 @@ class _Driver:
         return self.cluster.gpus if self.cluster.gpus is not None else float(cuda)
 
     def _workers(self, rows: int) -> int:
-        import ray
-
+        ray = _ray()
         there = ray.cluster_resources()
         room = there.get("CPU", 1) / self.cluster.cpus if self.cluster.cpus else float(rows or 1)
         if self._gpus():
@@ -215,8 +224,7 @@ class _Driver:
         ]
 
     def _hire(self) -> None:
-        import ray
-
+        ray = _ray()
         options = {"num_cpus": self.cluster.cpus, "num_gpus": self._gpus(), "max_restarts": 0,
                    "max_task_retries": 0, "scheduling_strategy": "SPREAD"}  # fmt: skip
         actor = ray.remote(Worker).options(**options).remote(int(self.cluster.cpus))
@@ -230,8 +238,7 @@ class _Driver:
 
     def _step(self) -> None:
         """Hand out work, wait for an answer, take it in."""
-        import ray
-
+        ray = _ray()
         for hand in list(self.idle):
             task = self.work.next(hand)
             if task is not None:
@@ -309,8 +316,7 @@ class _Driver:
 
     def _mourn(self, hand: _Hand, error: Exception) -> None:
         """Take note of a worker that is gone, and hire another."""
-        import ray
-
+        ray = _ray()
         self.hands.remove(hand)
         if hand.spent:
             self.meter.add(hand.spent)
@@ -318,7 +324,7 @@ class _Driver:
             ray.kill(hand.actor)
         if hand.task is None:
             self.load_deaths += 1
-            if self.load_deaths > STREAK:
+            if self.load_deaths > ENOUGH:
                 raise AubenchError(
                     f"workers die while they load model '{self.job.config.model}'",
                     "give them more memory, or fewer of them: --workers",
@@ -327,17 +333,7 @@ class _Driver:
             self.work.lost(hand, hand.task)
         else:
             self.work.died(hand, hand.task)
-            self._check_streak()
         self._hire()
-
-    def _check_streak(self) -> None:
-        names = [self.ids[row] for row in self.work.condemned]
-        if len(names) >= STREAK:
-            raise AubenchError(
-                f"model '{self.job.config.model}' killed {len(names)} workers on one sample after "
-                f"another: {', '.join(names)}",
-                "try one of them with --engine local; the run resumes where it stopped",
-            )
 
     def _condemn(self) -> None:
         """Enter samples that kill workers as failures, now that others are known not to."""
@@ -348,8 +344,7 @@ class _Driver:
         self.work.condemned.clear()
 
     def _dismiss(self) -> None:
-        import ray
-
+        ray = _ray()
         for hand in self.hands:
             if hand.spent:
                 self.meter.add(hand.spent)
