@@ -195,17 +195,16 @@ def _quick(grams: Grams, first: Rows, second: Rows) -> float:
 
 
 def _lower(scatter: Matrix) -> Matrix:
-    """Return L [D, D] with L Lᵀ a positive semidefinite matrix; empty directions get a hair.
+    """Return L [D, D] with L Lᵀ a positive semidefinite matrix and a hair on its diagonal.
 
-    A unit that answers to no image of a subset leaves such a direction.
+    A unit that answers to no image of a subset leaves an empty direction, which the hair fills.
     """
-    hair = 1e-14 * np.trace(scatter) * np.eye(len(scatter))
-    for filled in (scatter, scatter + hair):
-        try:
-            return np.asarray(np.linalg.cholesky(filled))
-        except np.linalg.LinAlgError:
-            pass
-    return _half(scatter)
+    filled = scatter.copy()
+    np.einsum("ii->i", filled)[:] += 1e-14 * np.trace(scatter)
+    try:
+        return np.asarray(np.linalg.cholesky(filled))
+    except np.linalg.LinAlgError:
+        return _half(scatter)
 
 
 def _eigenvalues(square: Matrix) -> Vector:

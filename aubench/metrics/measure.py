@@ -116,7 +116,7 @@ def measure(
     names = [network.name for network in networks]
     if len(set(names)) < len(names):
         raise ValueError(f"two networks of one name: {', '.join(names)}")
-    parts: dict[str, dict[str, list[npt.NDArray[np.float32]]]] = {name: {} for name in names}
+    out: dict[str, Arrays] = {name: {} for name in names}
     with bar(len(keys), label, "img") as progress:
         for i in range(0, len(keys), CHUNK):
             asked = keys[i : i + CHUNK]
@@ -126,12 +126,12 @@ def measure(
             for network in networks:
                 for name, value in network(images).items():
                     _check(network.name, name, value, asked)
-                    parts[network.name].setdefault(name, []).append(value)
+                    rows = out[network.name]
+                    if i == 0:  # whole at once: parts to be joined would be there twice
+                        rows[name] = np.empty((len(keys), *value.shape[1:]), value.dtype)
+                    rows[name][i : i + len(value)] = value
             progress.update(len(images))
-    return {
-        network: {name: np.concatenate(values) for name, values in arrays.items()}
-        for network, arrays in parts.items()
-    }
+    return out
 
 
 def _check(network: str, name: str, value: npt.NDArray[np.float32], keys: Sequence[str]) -> None:
