@@ -106,7 +106,7 @@ def chosen(folder: Path) -> Choices:
     if not path.is_file():
         return USUAL
     text = path.read_text(encoding="utf-8", errors="replace")
-    words, ended, digest = text.partition("\n")
-    if not (words and ended) or digest.strip() not in ("", sha256_bytes(words.encode())):
+    words, _, digest = text.partition("\n")
+    if digest.strip() != sha256_bytes(words.encode()):
         raise AubenchError(f"{path} is damaged", "run the model again with --detectors")
     return Choices(detectors=words.strip())
