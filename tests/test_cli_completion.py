@@ -47,7 +47,7 @@ def ask(monkeypatch, capsys):
         with pytest.raises(SystemExit) as ended:
             cli.main([], prog_name="aubench")
         assert ended.value.code == 0
-        return [row.split(",", 1)[1] for row in capsys.readouterr().out.splitlines()]
+        return [row.split(",", 1)[1] for row in capsys.readouterr().out.splitlines() if row]
 
     return call
 

@@ -6,14 +6,20 @@ from pathlib import Path
 
 import click
 
+from aubench.cli import completion as complete
 from aubench.cli.output import Result, results
 from aubench.cli.run import METRICS, PROFILES, options_of
 
 
 @click.command()
-@click.option("--model", help="Registered generator; see `aubench models`.")
-@click.option("--protocol", help="Frozen protocol; see `aubench protocols`.")
-@click.option("--data", default="synfacs", show_default=True, help="Data set of the protocol.")
+@click.option(
+    "--model", shell_complete=complete.model, help="Registered generator; see `aubench models`."
+)
+@click.option(
+    "--protocol", shell_complete=complete.protocol, help="Frozen protocol; see `aubench protocols`."
+)
+@click.option("--data", shell_complete=complete.dataset, default="synfacs", show_default=True,
+              help="Data set of the protocol.")  # fmt: skip
 @click.option("--from", "record", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Rates of this record, in place of a probe.")  # fmt: skip
 @click.option("--samples", type=click.IntRange(min=2),
@@ -32,7 +38,11 @@ from aubench.cli.run import METRICS, PROFILES, options_of
 @click.option("--device", default="cpu", show_default=True, help="torch device.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="paper", show_default=True,
               help="Which metrics.")  # fmt: skip
-@click.option("--metrics", help="In place of a profile, as for `aubench run`.")
+@click.option(
+    "--metrics",
+    shell_complete=complete.group_list,
+    help="In place of a profile, as for `aubench run`.",
+)
 @click.option("--extractor", help="As for `aubench run`.")
 @click.option("--detectors", metavar="A,B", help="As for `aubench run`.")
 @results
