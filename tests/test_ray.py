@@ -55,7 +55,7 @@ def nodes(flags):
     """A cluster of three nodes with a processor each; the first is the head."""
     patch = pytest.MonkeyPatch()
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    patch.setenv("RAY_raylet_start_wait_time_s", str(ENOUGH))
+    patch.setenv("RAY_raylet_start_wait_time_s", "60")
     from ray.cluster_utils import Cluster
 
     cluster = patiently(

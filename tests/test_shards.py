@@ -3,8 +3,11 @@
 import errno
 import json
 import os
+import re
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import poison
@@ -205,6 +208,28 @@ def test_an_interrupted_shard_goes_on_where_it_stopped(flags, tmp_path):
     assert {p: p.stat().st_mtime_ns for p in before} == before
     _, record = merge([tmp_path / "run"])
     assert record.counts.generated == 12
+
+
+@pytest.mark.slow
+def test_the_slurm_script_of_the_page_makes_a_shard(tmp_path, base):
+    page = Path(__file__).parents[1] / "docs" / "cluster.md"
+    (script,) = re.findall(r"```text\n(#!/bin/bash.*?)```", page.read_text(), re.S)
+    (tmp_path / "shards.sbatch").write_text(script)
+    words = ["--model", "copy-reference", "--protocol", "conflict", "--limit", "12",
+             "--metrics", "pixels", "--out", "run"]  # fmt: skip
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+    def submit(**told):
+        return subprocess.run(
+            ["bash", "shards.sbatch", *words], cwd=tmp_path, capture_output=True, text=True,
+            env={**os.environ, "PATH": path, **told},
+        )  # fmt: skip
+
+    assert "set SHARDS to N" in submit(SLURM_ARRAY_TASK_ID="2").stderr
+    done = submit(SLURM_ARRAY_TASK_ID="2", SHARDS="2", SLURM_CPUS_PER_TASK="1")
+    assert done.returncode == 0, done.stderr
+    one, two = base / "shards" / "1-of-2", tmp_path / "run" / "shards" / "2-of-2"
+    assert merge([one, two], tmp_path / "whole")[1].counts.generated == 12
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/2", "1/2/3", "1.5/2"])

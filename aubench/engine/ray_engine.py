@@ -94,7 +94,9 @@ def _connected(cluster: Cluster) -> Iterator[None]:
     address = cluster.address or os.environ.get("RAY_ADDRESS")
     try:
         alone = {} if address else {"include_dashboard": False}
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **alone)
+        ray.init(
+            address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **alone
+        )
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"
@@ -344,16 +346,22 @@ class _Driver:
         self.work.condemned.clear()
 
     def _dismiss(self) -> None:
+        """Send all workers home: those at work at once, the others after they have cleaned up."""
         ray = _ray()
+        busy = set(self.pending.values())
         for hand in self.hands:
             if hand.spent:
                 self.meter.add(hand.spent)
             with suppress(Exception):
-                hand.actor.close.remote()
-                hand.actor.__ray_terminate__.remote()  # after what it is asked before
-            if hand.task is not None or hand in self.pending.values():
-                with suppress(Exception):
+                if hand in busy:
                     ray.kill(hand.actor)
+        with suppress(Exception):
+            last = [hand.actor.close.remote() for hand in self.hands if hand not in busy]
+            if last:
+                ray.wait(last, num_returns=len(last), timeout=10.0)
+        for hand in self.hands:
+            with suppress(Exception):
+                ray.kill(hand.actor)
 
 
 def _node_died(error: Exception) -> bool:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Method = TypeVar("Method", bound=Callable[..., dict[str, Any]])
 ERROR = "error"
+PREFIX = "aubench-worker-"
 
 
 def told(method: Method) -> Method:
@@ -41,6 +42,22 @@ def told(method: Method) -> Method:
     return wrapped  # type: ignore[return-value]
 
 
+def _prefix() -> str:
+    """Return how temporary folders of workers begin that number processes as this one does."""
+    try:
+        return f"{PREFIX}{Path('/proc/self/ns/pid').stat().st_ino}-"
+    except OSError:
+        return f"{PREFIX}{platform.node()}-"
+
+
+def _clear_dead() -> None:
+    """Remove what killed workers of this machine left."""
+    for place in Path(tempfile.gettempdir()).glob(f"{_prefix()}*"):
+        process = place.name.removeprefix(_prefix()).partition("-")[0]
+        if Path("/proc/self").exists() and not Path("/proc", process).exists():
+            shutil.rmtree(place, ignore_errors=True)
+
+
 class Worker:
     """Makes and measures samples of one run; loads the generator once.
 
@@ -51,7 +68,8 @@ class Worker:
     def __init__(self, threads: int) -> None:
         os.environ.setdefault("TQDM_DISABLE", "1")
         self._threads = max(1, threads)
-        self._place = Path(tempfile.mkdtemp(prefix="aubench-worker-"))
+        _clear_dead()
+        self._place = Path(tempfile.mkdtemp(prefix=f"{_prefix()}{os.getpid()}-"))
         self._folder = self._empty()
         self._job: Job
         self._loaded: Loaded
