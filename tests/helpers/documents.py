@@ -124,7 +124,8 @@ def parse(words: list[str]) -> click.Context:
 def inline(page: str) -> list[str]:
     """Return what follows ``aubench`` in each span of code of a page's prose."""
     text = FENCE.sub("", (ROOT / page).read_text(encoding="utf-8"))
-    return [" ".join(match[1].split()[1:]) for match in INLINE.finditer(text)]
+    spans = (re.split(r"\s\\?\|\s", match[1])[0] for match in INLINE.finditer(text))
+    return [" ".join(span.split()[1:]) for span in spans]
 
 
 def look_up(phrase: str) -> list[str]:
