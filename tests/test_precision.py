@@ -9,6 +9,7 @@ from random_weights import he, inception_file
 from sklearn.metrics import roc_auc_score
 
 from aubench.detectors import load_detector
+from aubench.engine import measured
 from aubench.metrics import extractors
 from aubench.metrics.au_scores import auc
 from aubench.metrics.frechet import frechet, frechet_infinity, gram_frechet_infinity
@@ -16,6 +17,7 @@ from aubench.metrics.grams import Grams
 from aubench.metrics.kernel import kernel_matrices, subset_distances
 from aubench.metrics.lpips import Lpips
 from aubench.metrics.prdc import neighbourhoods
+from aubench.textau import load_text_au
 
 FEATURES, PROBABILITIES, DISTANCES = 1e-5, 1e-5, 1e-4
 """As docs/precision.md states them: relative, absolute, relative."""
@@ -181,3 +183,25 @@ def test_auc_by_ranks_is_scikit_learns():
     assert np.isnan(found[2])
     for k in range(2):
         assert found[k] == pytest.approx(roc_auc_score(labels[:, k], p[:, k]), rel=1e-12)
+
+
+def test_texts_are_read_once_and_without_loading_the_classifier(tmp_path, monkeypatch):
+    monkeypatch.setenv("AUBENCH_HOME", str(tmp_path))
+    texts = ["The inner brows rise.", "The lip corners are pulled up."]
+    classifier = load_text_au()
+    expected = classifier.probabilities(texts)
+    first, name = measured._asked_by_text(texts)
+    assert name == f"text-{classifier.id}"
+    np.testing.assert_array_equal(first, expected)
+
+    def asked(*_):
+        raise LookupError
+
+    monkeypatch.setattr("aubench.textau.load_text_au", asked)
+    np.testing.assert_array_equal(measured._asked_by_text(texts)[0], expected)
+    with pytest.raises(LookupError):
+        measured._asked_by_text([*texts, "The jaw drops."])
+    (file,) = (tmp_path / "features").iterdir()
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(LookupError):
+        measured._asked_by_text(texts)

@@ -77,7 +77,7 @@ class Moments:
         return np.asarray(self.scatter / (self.n - 1))
 
 
-def _half(covariance: Matrix) -> Matrix:
+def half(covariance: Matrix) -> Matrix:
     """Return F [D, D] with F Fᵀ equal to a positive semidefinite matrix."""
     values, vectors = np.linalg.eigh(covariance)
     return np.asarray(vectors * np.sqrt(np.clip(values, 0, None)))
@@ -91,7 +91,7 @@ def frechet_of_moments(a: Moments, b: Moments) -> float:
     S₁S₂ itself would carry the square root of the rounding error in every empty direction.
     """
     s1, s2 = a.covariance, b.covariance
-    root = np.linalg.svd(_half(s1).T @ _half(s2), compute_uv=False).sum()
+    root = np.linalg.svd(half(s1).T @ half(s2), compute_uv=False).sum()
     gap = a.mean - b.mean
     return float(gap @ gap + np.trace(s1) + np.trace(s2) - 2 * root)
 
@@ -204,7 +204,7 @@ def _lower(scatter: Matrix) -> Matrix:
     try:
         return np.asarray(np.linalg.cholesky(filled))
     except np.linalg.LinAlgError:
-        return _half(scatter)
+        return half(scatter)
 
 
 def _eigenvalues(square: Matrix) -> Vector:

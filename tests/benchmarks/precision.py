@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -165,7 +166,7 @@ def distances(found: dict, labels: np.ndarray, scale) -> dict[str, float]:
     sides = found["effnet made"], found["effnet real"]
     out = {"FID": frechet_distance(*sides), "KID": kernel_distance(*sides)}
     if "lpips" in found:
-        out["LPIPS"] = float(found["lpips"].mean())
+        out["LPIPS"] = float(found["lpips"].astype(np.float64).mean())
         out["AAAD"] = aaad(cosines(found["aus made"], labels), scale)
     return out
 
@@ -211,22 +212,42 @@ def pictures(run: Path, count: int):
     return made, real, labels.astype(np.float32)
 
 
-def variants(file: Path, made: np.ndarray, real: np.ndarray):
-    """Yield a name and what was measured, for each variant."""
-    usual = nets(file)
-    for count in (1, 8):
+def variants(file: Path, made: np.ndarray, real: np.ndarray, only: str):
+    """Yield a name and what was measured, for each variant whose name begins so."""
+    for name, measured in ways(file, made, real):
+        if name.startswith(only):
+            yield name, measured()
+
+
+def ways(file: Path, made: np.ndarray, real: np.ndarray):
+    """Yield a name and a function that measures, for each variant."""
+
+    def batch(count: int) -> dict:
         with mock.patch("aubench.metrics.extractors.MICRO_BATCH", count):
-            yield f"batch of {count}", look(nets(file, batch=count), made, real)
-    with threads(2):
-        yield "2 threads", look(usual, made, real)
-    yield "batch norms not folded", look(nets(file, "plain"), made, real, "extractors")
-    yield "float64", look(nets(file, "float64"), made, real)
-    yield "bfloat16 autocast", look(nets(file, "bfloat16"), made, real)
-    for name, words in WAYS.items():
-        with mock.patch("aubench.metrics.extractors.clean_resize", resized(name)):
-            yield f"resize: {words}", look(usual, made, real, "extractors")
+            return look(nets(file, batch=count), made, real)
+
+    def thread() -> dict:
+        with threads(2):
+            return look(nets(file), made, real)
+
+    def resize(way: str) -> dict:
+        with mock.patch("aubench.metrics.extractors.clean_resize", resized(way)):
+            return look(nets(file), made, real, "extractors")
+
+    for count in (1, 8):
+        yield f"batch of {count}", partial(batch, count)
+    yield "2 threads", thread
+    yield "plain", lambda: look(nets(file, "plain"), made, real, "extractors")
+    for change in ("float64", "bfloat16"):
+        yield change, partial(lambda change: look(nets(file, change), made, real), change)
+    for way, words in WAYS.items():
+        yield f"resize: {words}", partial(resize, way)
     for quality in (95, 75):
-        yield f"generated as JPEG {quality}", look(usual, jpeg(made, quality), real)
+        changed = jpeg(made, quality)
+        yield (
+            f"generated as JPEG {quality}",
+            partial(lambda changed: look(nets(file), changed, real), changed),
+        )
 
 
 def main() -> None:
@@ -235,13 +256,13 @@ def main() -> None:
 
     from aubench.engine.provenance import hardware, package_versions
     from aubench.metrics.aaad import constants
-    from aubench.progress import bar
 
     parser = argparse.ArgumentParser()
     parser.add_argument("run", type=Path)
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--save", type=Path)
     parser.add_argument("--against", type=Path)
+    parser.add_argument("--only", default="", help="variants whose names begin so")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     made, real, labels = pictures(asked.run, asked.images)
@@ -258,13 +279,11 @@ def main() -> None:
         say("|---|---|---|---|---|---|---|---|\n")
         if asked.against:
             with np.load(asked.against) as other:
-                say(line("the other machine", dict(other), base, labels, scale) + "\n")
+                say(line("as kept", dict(other), base, labels, scale) + "\n")
             return
-        with bar(6 + len(WAYS) + 2, "variants", "variant") as progress:
-            for name, found in variants(file, made, real):
-                say(line(name, found, base, labels, scale) + "\n")
-                sys.stdout.flush()
-                progress.update(1)
+        for name, found in variants(file, made, real, asked.only):
+            say(line(name, found, base, labels, scale) + "\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":
