@@ -31,10 +31,11 @@ def kernel_matrices(x: Features, y: Features) -> tuple[Matrix, Matrix, Matrix]:
 def kernels(grams: Grams) -> tuple[Matrix, Matrix, Matrix]:
     """Return k(x, x), k(y, y), k(x, y) of features whose products are there."""
     d = grams.x.shape[1]
-    return _cubed(grams.xx, d), _cubed(grams.yy, d), _cubed(grams.xy, d)
+    return cubed(grams.xx, d), cubed(grams.yy, d), cubed(grams.xy, d)
 
 
-def _cubed(products: Matrix, width: int) -> Matrix:
+def cubed(products: Matrix, width: int) -> Matrix:
+    """Return the kernel of products of features of a width."""
     k = products / width
     k += 1
     out = k * k  # numpy's power takes ten times as long
@@ -114,13 +115,19 @@ def subset_distances(
     k = min(size, n, m)
     if k < 2:
         raise ValueError("kernel distance needs at least two samples on each side")
-    draw = np.random.default_rng(seed)
-    a, b = np.zeros((subsets, n)), np.zeros((subsets, m))
-    for row in range(subsets):
-        a[row, draw.choice(n, k, replace=False)] = 1
-        b[row, draw.choice(m, k, replace=False)] = 1
+    a, b = memberships(n, m, k, subsets, seed)
     pairs = k * (k - 1)
     within_x = (((a @ kxx) * a).sum(1) - a @ np.diag(kxx)) / pairs
     within_y = (((b @ kyy) * b).sum(1) - b @ np.diag(kyy)) / pairs
     values = within_x + within_y - 2 * ((a @ kxy) * b).sum(1) / k**2
     return float(values.mean()), float(values.std())
+
+
+def memberships(n: int, m: int, k: int, subsets: int, seed: int) -> tuple[Matrix, Matrix]:
+    """Return which of n and of m rows belong to random subsets of k, 0/1 [S, n] and [S, m]."""
+    draw = np.random.default_rng(seed)
+    a, b = np.zeros((subsets, n)), np.zeros((subsets, m))
+    for row in range(subsets):
+        a[row, draw.choice(n, k, replace=False)] = 1
+        b[row, draw.choice(m, k, replace=False)] = 1
+    return a, b

@@ -15,7 +15,7 @@ Features = npt.NDArray[np.floating[Any]]
 Matrix = npt.NDArray[np.float64]
 
 
-def _distances(products: Matrix, x: Matrix, y: Matrix) -> Matrix:
+def distances(products: Matrix, x: Matrix, y: Matrix) -> Matrix:
     """Return distances [N, M] from x yᵀ and the squared lengths of x [N] and y [M]."""
     squared = x[:, None] + y[None]
     squared -= products
@@ -25,7 +25,7 @@ def _distances(products: Matrix, x: Matrix, y: Matrix) -> Matrix:
 
 
 def _radii(products: Matrix, x: Matrix, k: int) -> Matrix:
-    distance = _distances(products, x, x)
+    distance = distances(products, x, x)
     np.fill_diagonal(distance, 0)
     distance.partition(k, axis=1)
     return distance[:, k].copy()
@@ -79,7 +79,10 @@ class Neighbourhoods:
 
 def _share_reached(table: npt.NDArray[np.bool_], taken: npt.NDArray[np.float32]) -> Matrix:
     """Return the share of rows of ``table`` [N, M] that hold a drawn column, ``taken`` [M, R]."""
-    return np.asarray((table.astype(np.float32) @ taken > 0).mean(0), np.float64)
+    count = np.zeros(taken.shape[1], np.int64)
+    for i in range(0, len(table), 1024):  # float32 of the whole would be four times the table
+        count += (table[i : i + 1024].astype(np.float32) @ taken > 0).sum(0)
+    return np.asarray(count / len(table), np.float64)
 
 
 def neighbourhoods(real: Features, fake: Features, *, k: int = 5) -> Neighbourhoods:
@@ -102,7 +105,7 @@ def gram_neighbourhoods(grams: Grams, *, k: int = 5) -> Neighbourhoods:
     if min(len(grams.x), len(grams.y)) <= k:
         raise ValueError(f"needs more than {k} samples on each side")
     fake, real = (grams.x**2).sum(1), (grams.y**2).sum(1)
-    between = _distances(grams.xy.T, real, fake)
+    between = distances(grams.xy.T, real, fake)
     inside = between < _radii(grams.yy, real, k)[:, None]
     return Neighbourhoods(inside, between < _radii(grams.xx, fake, k)[None], k)
 
