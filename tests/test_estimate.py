@@ -166,6 +166,8 @@ def test_batches_of_a_probe():
             assert len(sizes) >= 4 and max(sizes) <= max(2, batch) and min(sizes) >= 1
             assert abs(sum(sizes) - images) <= max(4, max(sizes) + min(sizes))
             assert len(set(sizes)) == 2
+            if images >= 3 * batch > 3:
+                assert max(sizes) == batch
 
 
 class Clock:

@@ -25,7 +25,7 @@ from aubench.cli.run import METRICS, PROFILES, options_of
 @click.option("--samples", type=click.IntRange(min=2),
               help="Images to predict, also more than the protocol has. [all of it]")  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=2), help="Predict a run with this --limit.")
-@click.option("--probe", default=32, show_default=True, help="Images to generate and measure.")
+@click.option("--probe", type=click.IntRange(min=1), help="Images to generate. [three batches]")
 @click.option("--machines", metavar="COUNTx NAME:SPEED,...",
               help="Such as 8x a100:4.0,16x cpu; speed in units of this machine.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=1), help="So many machines of one kind.")
@@ -53,7 +53,7 @@ def estimate(
     record: Path | None,
     samples: int | None,
     limit: int | None,
-    probe: int,
+    probe: int | None,
     machines: str | None,
     workers: int | None,
     speed: float | None,
@@ -89,6 +89,7 @@ def estimate(
         if model is None or protocol is None:
             raise AubenchError("--model and --protocol are needed", "or --from RECORD")
         from aubench.engine.job import RunConfig
+        from aubench.engine.probe import FEWEST
         from aubench.engine.probe import probe as try_out
 
         config = RunConfig(
@@ -97,7 +98,7 @@ def estimate(
             out=Path(), metrics=_metrics(profile, metrics), extractor=extractor,
             detectors=detectors,
         )  # fmt: skip
-        rates = try_out(config, probe, samples)
+        rates = try_out(config, probe or max(FEWEST, 3 * batch_size), samples)
     count = samples or (limit if record is not None else None) or rates.images
     found = predict(rates, count, where, idle=idle)
     return Result(as_data(found), lambda: click.echo("\n".join(lines(found))))

@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 FEWEST = 8
 """Images of a probe; fewer have no two sizes of batches."""
+MEASURED = 32
+"""Images whose measuring is tried, by themselves and four times over."""
 CHUNK = 16
 """Faces that one process renders at a time."""
 LEFT_OUT = {
@@ -66,7 +68,8 @@ def probe(
 
     Args:
         config: of the run; its folder is not touched.
-        images: to generate, after a warm-up of a quarter as many.
+        images: to generate, after a warm-up of a quarter as many; three batches try what the
+            run's own batches cost.
         samples: of the run that is to be predicted, all of the protocol's if None.
         gauges: clocks and memory.
 
@@ -115,7 +118,7 @@ def _rates(p: Probed, images: int, count: int) -> Rates:
     folder, generate, bytes_an_image = _generate(p, loaded.generator, images, size)
     del loaded  # its memory is not needed while measuring
     metrics = [name for name in p.job.config.metrics if name not in LEFT_OUT]
-    found = _measure(p, folder, info, metrics, images, size)
+    found = _measure(p, folder, info, metrics, min(images, MEASURED), size)
     curves = score_curves(found.measured, metrics, count, p.observed, found.sheet)
     stages = [load, *_render(p, count, size), generate, found.rate]
     busy = [found.rate, generate]
@@ -133,13 +136,18 @@ def _rates(p: Probed, images: int, count: int) -> Rates:
         cpu_share=sum(rate.processor.of(1, 1).value for rate in busy) / seconds
         if seconds
         else None,
-        unknown=_unknown(p),
+        unknown=_unknown(p, images),
         merge=_merge(p, folder),
     )
 
 
-def _unknown(p: Probed) -> tuple[str, ...]:
+def _unknown(p: Probed, images: int) -> tuple[str, ...]:
+    batch = p.job.config.batch_size
+    tried = max(batch_sizes(images, batch))
     left = [f"{name}: {LEFT_OUT[name]}" for name in p.job.config.metrics if name in LEFT_OUT]
+    if tried < batch:
+        left.append(f"batches of {batch}: those of the probe hold {tried} at most; "
+                    f"--probe {3 * batch} tries them")  # fmt: skip
     return (
         *left,
         "other hardware: speeds are as given, in units of this machine",
@@ -217,9 +225,14 @@ def _rate(
 
 
 def batch_sizes(images: int, batch: int) -> list[int]:
-    """Return sizes of batches that add up to about ``images``: two sizes by turns, each twice."""
-    large = max(2, min(batch, 3 * images // 8))
-    small = max(1, large // 3)
+    """Return sizes of batches that add up to about ``images``: two sizes by turns.
+
+    The larger is the run's own wherever a third of the images makes one. A model may fill its
+    batches up to some size of its own, so that what a batch costs is no line, and only batches of
+    the run's size tell what they cost.
+    """
+    large = max(2, min(batch, images // 3))
+    small = max(1, large // 2)
     return [large, small] * max(2, round(images / (large + small)))
 
 
