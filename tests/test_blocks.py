@@ -69,3 +69,33 @@ def test_moments_do_not_depend_on_blocks(monkeypatch):
     assert parts.n == 50 and parts.mean == pytest.approx(whole.mean, rel=1e-12)
     assert parts.covariance == pytest.approx(np.cov(x.astype(float), rowvar=False), rel=1e-10)
     assert frechet_of_moments(parts, whole) == pytest.approx(0, abs=1e-6)
+
+
+def test_scores_of_many_images_are_those_of_few(monkeypatch):
+    """The same rows, ids and values, whichever way they are computed."""
+    from aubench.engine import measured, scores_distribution
+    from aubench.engine.measured import Measured
+
+    draw = np.random.default_rng(0)
+    sides = [
+        {"e": {"features": draw.gamma(0.5, size=(n, 20)).astype(np.float32)}} for n in (60, 70)
+    ]
+
+    def scores():
+        m = Measured.__new__(Measured)
+        for name, value in {
+            "generated": sides[0], "targets": sides[1], "kept": np.arange(60), "missing": "",
+            "subjects": [f"s{i % 9}" for i in range(70)], "extractor": "e|x", "ref": "r",
+        }.items():  # fmt: skip
+            object.__setattr__(m, name, value)
+        rows = [r for name in ("fid", "kid", "prdc") for r in getattr(scores_distribution, name)(m)]
+        return {row.id: [row.value, *row.ci] if row.ci else [row.value] for row in rows}, m.many
+
+    few, many = scores()
+    assert not many and len(few) == 8
+    monkeypatch.setattr(measured, "GRAM_LIMIT", 10)
+    monkeypatch.setattr(blocks, "ROWS", 16)
+    again, many = scores()
+    assert many and again.keys() == few.keys()
+    for name, values in few.items():
+        assert again[name] == pytest.approx(values, rel=1e-4, abs=1e-9), name

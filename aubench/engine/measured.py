@@ -28,9 +28,10 @@ from aubench.engine.training import Eye, Memory, memories
 from aubench.errors import AubenchError
 from aubench.facs import AUS
 from aubench.files import home, sha256_bytes
+from aubench.metrics import blocks
 from aubench.metrics.aaad import Constants, constants
 from aubench.metrics.extractors import extractor_of, load_extractor
-from aubench.metrics.frechet import frechet, frechet_distance
+from aubench.metrics.frechet import frechet, gram_frechet_infinity
 from aubench.metrics.grams import GRAM_LIMIT, Grams
 from aubench.metrics.measure import DetectorNetwork, IdentityNetwork
 from aubench.metrics.prdc import Neighbourhoods, gram_neighbourhoods
@@ -132,16 +133,26 @@ class Measured:
         """Products of the extractor's features, generated images and targets."""
         return Grams.of(*self.extracted("features"))
 
+    @property
+    def many(self) -> bool:
+        """Whether there are too many images for matrices with a row and a column an image."""
+        return max(map(len, self.extracted("features"))) > GRAM_LIMIT
+
     @cached_property
     def _frechet(self) -> tuple[float, npt.NDArray[np.float64]]:
-        return frechet(*self.extracted("features"))
+        return (blocks.frechet if self.many else frechet)(*self.extracted("features"))
 
     @cached_property
     def frechet(self) -> float:
         """Fréchet distance of the generated images to the targets."""
-        made, real = self.extracted("features")
-        many = max(len(made), len(real)) > GRAM_LIMIT
-        return frechet_distance(made, real) if many else self._frechet[0]
+        return self._frechet[0]
+
+    @cached_property
+    def frechet_limit(self) -> float:
+        """The same at infinitely many images."""
+        if self.many:
+            return blocks.frechet_infinity(*self.extracted("features"))
+        return gram_frechet_infinity(self.grams, whole=self.frechet)
 
     @cached_property
     def frechet_influence(self) -> npt.NDArray[np.float64]:
@@ -151,6 +162,9 @@ class Measured:
     @cached_property
     def near(self) -> Neighbourhoods:
         """Which generated images and targets lie near each other."""
+        if self.many:
+            made, real = self.extracted("features")
+            return blocks.neighbourhoods(real, made)
         return gram_neighbourhoods(self.grams)
 
     def scale(self, network: str) -> tuple[Constants, str]:

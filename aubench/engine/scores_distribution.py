@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 import numpy.typing as npt
 
 from aubench.engine.measured import Measured
 from aubench.engine.rows import missing, row
+from aubench.metrics.blocks import kernel_distances
 from aubench.metrics.bootstrap import bootstrap_mean, interval, resamples
-from aubench.metrics.frechet import gram_frechet_infinity
 from aubench.metrics.inception_score import inception_influence, inception_score
 from aubench.metrics.kernel import (
     kernel_replicates,
@@ -27,8 +29,7 @@ def fid(m: Measured) -> list[ScoreRow]:
     """Return the Fréchet distance to the targets, and its limit for infinite N."""
     if m.missing:
         return missing(m, [("fid", False), ("fd_inf", False)], m.missing)
-    n, value = len(m.kept), m.frechet
-    limit = gram_frechet_infinity(m.grams, whole=value)
+    n, value, limit = len(m.kept), m.frechet, m.frechet_limit
     influence, subjects = m.frechet_influence, m.subjects_kept()
     ci = bootstrap_mean(value + influence, subjects)
     return [
@@ -44,15 +45,19 @@ def kid(m: Measured) -> list[ScoreRow]:
     """Return the kernel distance to the targets: all pairs, and 100 subsets."""
     if m.missing:
         return missing(m, [("kid", False), ("kid_subset", False)], m.missing)
-    grams, n, subjects = kernels(m.grams), len(m.kept), m.subjects_kept()
+    n, subjects = len(m.kept), m.subjects_kept()
+    made, real = m.extracted("features")
     draws = resamples(subjects, 200) if len(set(subjects)) > 1 else []
-    value = unbiased(*grams)
-    replicates = kernel_replicates(*grams, draws) if draws else np.zeros(0)
+    if m.many:
+        value, replicates, mean, spread = astuple(kernel_distances(made, real, draws))
+    else:
+        grams = kernels(m.grams)
+        value, (mean, spread) = unbiased(*grams), subset_distances(*grams)
+        replicates = kernel_replicates(*grams, draws) if draws else np.zeros(0)
     # Images of one subject resemble each other, and a resample holds some subjects twice: its
     # distance is shifted upwards. The spread counts, the centre is the value.
     ci = _recentred(replicates, value)
-    mean, spread = subset_distances(*grams)
-    k = min(1000, n, len(m.grams.y))
+    k = min(1000, n, len(real))
     return [
         row("kid", f"kid|{_suffix(m)}", value, n, up=False, ci=ci),
         row("kid_subset", f"kid-subset|{_suffix(m)}|100x{k}|seed=2020", mean, n, up=False,
