@@ -4,9 +4,9 @@ Every N runs in a process of its own, with the shipped networks on synthetic uin
 is the kernel's (``ru_maxrss``). Paths: ``moments`` measures generated images and targets and takes
 the Fréchet distance of their moments; ``scores`` takes random features and computes FID, FD∞, KID,
 IS and PRDC with intervals, as a record holds them; ``pairs`` compares images with their targets.
-With ``--networks sparse`` the extractor sees every 40th batch and averages of blocks of pixels stand
-in for the others, with ``none`` for all; with ``--same`` the targets are the generated images, read
-from the features' file.
+With ``--networks sparse`` the extractor sees every 40th batch and averages of blocks of pixels
+stand in for the others, with ``none`` for all; with ``--same`` the targets are the generated
+images, read from the features' file.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 
 SIZE = 128
 PATHS = ("moments", "scores", "pairs")
+NETWORKS = ("extractor", "all", "sparse", "none")
 
 
 def faces(keys: Sequence[str]) -> Any:
@@ -154,9 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=[2000, 10_000])
     parser.add_argument("--path", choices=PATHS, default="moments")
-    parser.add_argument(
-        "--networks", choices=("extractor", "all", "sparse", "none"), default="extractor"
-    )
+    parser.add_argument("--networks", choices=NETWORKS, default="extractor")
     parser.add_argument("--same", action="store_true", help="targets are the generated images")
     parser.add_argument("--once", type=int, help="measure one N, in this process")
     args = parser.parse_args()
