@@ -144,6 +144,7 @@ class RunFolder:
                 self._clear()
             sweep(self.path, owned=True, apart=SHARDS)
             sweep(home() / "features")
+            sweep(home() / "weights")
             self.open(identity, fresh=False)
             try:
                 yield
