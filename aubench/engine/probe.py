@@ -136,18 +136,23 @@ def _rates(p: Probed, images: int, count: int) -> Rates:
         cpu_share=sum(rate.processor.of(1, 1).value for rate in busy) / seconds
         if seconds
         else None,
-        unknown=_unknown(p, images),
+        unknown=_unknown(p, images, count),
         merge=_merge(p, folder),
     )
 
 
-def _unknown(p: Probed, images: int) -> tuple[str, ...]:
+def _unknown(p: Probed, images: int, count: int) -> tuple[str, ...]:
+    from aubench.metrics.grams import GRAM_LIMIT
+
     batch = p.job.config.batch_size
     tried = max(batch_sizes(images, batch))
     left = [f"{name}: {LEFT_OUT[name]}" for name in p.job.config.metrics if name in LEFT_OUT]
     if tried < batch:
         left.append(f"batches of {batch}: those of the probe hold {tried} at most; "
                     f"--probe {3 * batch} tries them")  # fmt: skip
+    if count > GRAM_LIMIT:
+        left.append(f"scoring above {GRAM_LIMIT:,} images, where it goes in blocks: its memory is a "
+                    "bound from above, its time a guess")  # fmt: skip
     return (
         *left,
         "other hardware: speeds are as given, in units of this machine",
