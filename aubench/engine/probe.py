@@ -151,8 +151,8 @@ def _unknown(p: Probed, images: int, count: int) -> tuple[str, ...]:
         left.append(f"batches of {batch}: those of the probe hold {tried} at most; "
                     f"--probe {3 * batch} tries them")  # fmt: skip
     if count > GRAM_LIMIT:
-        left.append(f"scoring above {GRAM_LIMIT:,} images, where it goes in blocks: its memory is a "
-                    "bound from above, its time a guess")  # fmt: skip
+        left.append(f"scoring above {GRAM_LIMIT:,} images, where it goes in blocks: its memory is "
+                    "a bound from above, its time a guess")  # fmt: skip
     return (
         *left,
         "other hardware: speeds are as given, in units of this machine",
