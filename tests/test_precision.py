@@ -53,6 +53,14 @@ def test_features_do_not_depend_on_the_batch(monkeypatch):
         assert gap(other["logits"], found[0]["logits"]) < FEATURES
 
 
+def test_company_and_place_in_a_batch_change_nothing(monkeypatch):
+    monkeypatch.setattr(extractors, "MICRO_BATCH", 4)
+    faces, extractor = pictures(4), extractors._efficientnet("cpu")
+    whole = extractor(faces)["features"]
+    for rows in ([0], [1, 2, 3], [3, 0]):
+        np.testing.assert_array_equal(extractor(faces[rows])["features"], whole[rows])
+
+
 def test_folded_batch_norms_give_the_same_features(monkeypatch):
     faces = pictures(2)
     monkeypatch.setattr(extractors, "MICRO_BATCH", 2)
