@@ -61,9 +61,9 @@ def _leftovers(folder):
 @pytest.mark.slow
 def test_kills_at_random_moments_change_nothing(tmp_path):
     """The script's own 50 kills over 500 samples are in docs/endurance.md; these are fewer."""
-    words = ("kills", "--kills", 15, "--samples", 120, "--metrics", "pixels,au")
+    words = ("kills", "--kills", 10, "--samples", 80, "--metrics", "pixels,au")
     told = _trial(tmp_path / "home", tmp_path / "out", *words)["kills"]
-    assert told["kills"] == 15 and told["identical"]
+    assert told["kills"] == 10 and told["identical"]
     assert len(told["when"]) >= 2
     assert told["left over"] == []
 
@@ -81,7 +81,7 @@ def test_small_disks_and_a_read_only_cache(tmp_path):
     """Real file systems in a name space of their own; injected errors below need no rights."""
     if not _may_mount(tmp_path):
         pytest.skip("this system lets nobody mount in a name space")
-    words = ("full", "readonly", "--samples", 12, "--disks", 4, "--metrics", "pixels,au")
+    words = ("full", "readonly", "--samples", 12, "--disks", 3, "--metrics", "pixels,au")
     inside = ("unshare", "--map-root-user", "--mount")
     told = _trial(tmp_path / "home", tmp_path / "out", *words, inside=inside)
     assert told["full"]["errors"] == [] and told["full"]["half written"] == []

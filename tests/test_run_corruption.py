@@ -28,7 +28,7 @@ from aubench.record import read_record
 SAMPLES = 12
 METRICS = ("kid", "pixels", "change", "au")
 SLOW = settings(
-    max_examples=24, deadline=None, derandomize=True,
+    max_examples=16, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 FAST = settings(SLOW, max_examples=300)
