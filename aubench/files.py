@@ -175,7 +175,8 @@ def _system_code(error: Exception) -> int | None:
     """Return the system's error number, also where a library tells it in its message alone."""
     if isinstance(error, OSError):
         return error.errno
-    found = re.search(r"\bos error (\d+)", str(error))  # safetensors
+    # safetensors, now and at 0.4
+    found = re.search(r"\b(?:os error|Os \{ code:) (\d+)", str(error))
     if found:
         return int(found.group(1))
     # torch names only the line that failed to write; other than a full disk hardly anything does.
