@@ -92,5 +92,5 @@ def calibrate(name: str, folder: Path) -> Path:
 if __name__ == "__main__":
     from aubench.detectors.detector import WEIGHTS
 
-    for word in sys.argv[1:]:
-        sys.stderr.write(f"{calibrate(word, WEIGHTS)}\n")
+    for _word in sys.argv[1:]:
+        sys.stderr.write(f"{calibrate(_word, WEIGHTS)}\n")

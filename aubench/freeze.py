@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     Drawn = tuple[npt.NDArray[np.uint8], list[str]]
 
 CONFLICTS = ("12+15", "1+4", "6+12+15", "12+15+17", "6+12+15+17", "1+2+4")
-REGIONS = {"brow": (1, 2, 4), "rest": (6, 7, 10, 12, 14, 15, 17, 23, 24)}
+REGIONS: dict[str, tuple[int, ...]] = {
+    "brow": (1, 2, 4),
+    "rest": (6, 7, 10, 12, 14, 15, 17, 23, 24),
+}
 """Auxiliary AUs of a conflict act on no muscle of its region: brow against eyes and mouth."""
 
 
@@ -153,7 +156,7 @@ def draw_intensity(rng: np.random.Generator, count: int) -> pd.DataFrame:
     return pd.DataFrame([rows[i] for i in order], columns=columns)
 
 
-COMMON = {"version": "1.0", "dataset": "synfacs", "size": 128}
+COMMON: dict[str, str | int] = {"version": "1.0", "dataset": "synfacs", "size": 128}
 PLANS: dict[str, tuple[Definition, Callable[[Any, int], Any]]] = {
     name: (Definition.model_validate({**COMMON, "name": name, **rest}), draw)
     for name, rest, draw in (

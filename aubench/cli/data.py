@@ -17,8 +17,8 @@ def data() -> None:
     """Build or look at the synthetic faces; import your own data."""
 
 
-for command in (import_, list_, text):
-    data.add_command(command)
+for _command in (import_, list_, text):
+    data.add_command(_command)
 
 
 @data.command()

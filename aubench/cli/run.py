@@ -27,7 +27,7 @@ METRICS = (
     "legibility",
     "response",
 )
-PROFILES = {"paper": PAPER, "full": METRICS}
+PROFILES: dict[str, tuple[str, ...]] = {"paper": PAPER, "full": METRICS}
 GRADED = ("response",)
 """On a protocol that commands intensities, whatever the profile."""
 

@@ -14,10 +14,10 @@ class Residual(nn.Module):
 
     def __init__(self, wide: int, out: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(wide, out, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(out)
-        self.conv2 = nn.Conv2d(out, out, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out)
+        self.conv1: nn.Conv2d = nn.Conv2d(wide, out, 3, stride, 1, bias=False)
+        self.bn1: nn.BatchNorm2d = nn.BatchNorm2d(out)
+        self.conv2: nn.Conv2d = nn.Conv2d(out, out, 3, 1, 1, bias=False)
+        self.bn2: nn.BatchNorm2d = nn.BatchNorm2d(out)
         self.skip: nn.Module = (
             nn.Identity() if stride == 1 and wide == out else nn.Conv2d(wide, out, 1, stride)
         )
@@ -35,9 +35,9 @@ class ResidualTokens(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, 64, 6, 4, 1, bias=False)
-        self.bn = nn.BatchNorm2d(64)
-        self.body = nn.Sequential(
+        self.stem: nn.Conv2d = nn.Conv2d(3, 64, 6, 4, 1, bias=False)
+        self.bn: nn.BatchNorm2d = nn.BatchNorm2d(64)
+        self.body: nn.Sequential = nn.Sequential(
             Residual(64, 64),
             Residual(64, 128, 2),
             Residual(128, 128),
@@ -55,12 +55,12 @@ class PooledPyramid(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = self._block(48, 64)
-        self.second = self._block(64, 96)
-        self.third = self._block(96, 160)
-        self.fourth = self._block(160, 224)
-        self.drop = nn.Dropout(0.2)
-        self.classify = nn.Linear(96 * 4 + 160 * 4 + 224 * 4, 12)
+        self.stem: nn.Sequential = self._block(48, 64)
+        self.second: nn.Sequential = self._block(64, 96)
+        self.third: nn.Sequential = self._block(96, 160)
+        self.fourth: nn.Sequential = self._block(160, 224)
+        self.drop: nn.Dropout = nn.Dropout(0.2)
+        self.classify: nn.Linear = nn.Linear(96 * 4 + 160 * 4 + 224 * 4, 12)
 
     @staticmethod
     def _block(wide: int, out: int) -> nn.Sequential:
@@ -95,7 +95,7 @@ class TorchvisionTokens(nn.Module):
         for child, module in network.named_children():
             if child not in {"permute", "avgpool", "flatten", "fc", "head"}:
                 self.add_module(child, module)
-        self.channels_last = name.startswith("swin")
+        self.channels_last: bool = name.startswith("swin")
 
     def forward(self, x: Tensor) -> Tensor:
         """Return tokens [B, H / 32 * W / 32, D] of images [B, 3, H, W]."""

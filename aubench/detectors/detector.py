@@ -31,7 +31,7 @@ WEIGHTS = Path(__file__).with_name("weights")
 MICRO_BATCH = 32
 PAPER_MICRO_BATCH = 16
 
-CLASSES = {12: AUS, 8: (1, 2, 4, 6, 9, 12, 25, 26)}
+CLASSES: dict[int, tuple[int, ...]] = {12: AUS, 8: (1, 2, 4, 6, 9, 12, 25, 26)}
 """AU numbers by number of classes: BP4D's twelve, DISFA's eight."""
 
 

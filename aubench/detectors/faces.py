@@ -136,6 +136,10 @@ class Views(Dataset[Tensor]):
             for the centre crop.
     """
 
+    faces: Faces
+    nano: bool
+    key: tuple[int, int] | None
+
     def __init__(self, faces: Faces, nano: bool, key: tuple[int, int] | None = None) -> None:
         self.faces, self.nano, self.key = faces, nano, key
 

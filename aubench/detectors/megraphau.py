@@ -23,8 +23,8 @@ class LinearBlock(nn.Module):
 
     def __init__(self, wide: int, narrow: int) -> None:
         super().__init__()
-        self.fc = nn.Linear(wide, narrow)
-        self.bn = nn.BatchNorm1d(narrow)
+        self.fc: nn.Linear = nn.Linear(wide, narrow)
+        self.bn: nn.BatchNorm1d = nn.BatchNorm1d(narrow)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [B, T, narrow]."""
@@ -40,7 +40,7 @@ class Graph(nn.Module):
         self.neighbours = neighbours
         self.U = nn.Linear(channels, channels)
         self.V = nn.Linear(channels, channels)
-        self.bnv = nn.BatchNorm1d(nodes)
+        self.bnv: nn.BatchNorm1d = nn.BatchNorm1d(nodes)
 
     def adjacency(self, f: Tensor) -> Tensor:
         """Return the normalised 0/1 adjacency [B, N, N] of node features [B, N, C].
@@ -64,11 +64,13 @@ class Graph(nn.Module):
 class CrossAttention(nn.Module):
     """Projections of attention with one head; no output projection, no skip."""
 
+    scale: float
+
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.linear_q = nn.Linear(channels, channels // 2)
-        self.linear_k = nn.Linear(channels, channels // 2)
-        self.linear_v = nn.Linear(channels, channels)
+        self.linear_q: nn.Linear = nn.Linear(channels, channels // 2)
+        self.linear_k: nn.Linear = nn.Linear(channels, channels // 2)
+        self.linear_v: nn.Linear = nn.Linear(channels, channels)
         self.scale = (channels // 2) ** -0.5
 
     def weights(self, q: Tensor, k: Tensor) -> Tensor:
@@ -93,8 +95,8 @@ class EdgeExtractor(nn.Module):
         super().__init__()
         self.FAM = CrossAttention(channels)
         self.ARM = CrossAttention(channels)
-        self.edge_proj = nn.Linear(channels, channels)
-        self.bn = nn.BatchNorm2d(nodes * nodes)
+        self.edge_proj: nn.Linear = nn.Linear(channels, channels)
+        self.bn: nn.BatchNorm2d = nn.BatchNorm2d(nodes * nodes)
 
     def forward(self, f_u: Tensor, x: Tensor) -> Tensor:
         """Return edge features [B, N * N, C] of AU tokens [B, N, T, C] and tokens [B, T, C].
@@ -178,15 +180,17 @@ class Head(nn.Module):
     ) -> None:
         super().__init__()
         self.stage = stage
-        self.class_linears = nn.ModuleList(LinearBlock(channels, channels) for _ in range(classes))
+        self.class_linears: nn.ModuleList = nn.ModuleList(
+            LinearBlock(channels, channels) for _ in range(classes)
+        )
         self.gnn: Graph | EdgeGraph
         if stage == "anfl":
             self.gnn = Graph(channels, classes, neighbours)
         else:
-            self.edge_extractor = EdgeExtractor(channels, classes)
+            self.edge_extractor: EdgeExtractor = EdgeExtractor(channels, classes)
             self.gnn = EdgeGraph(channels, classes)
-            self.edge_fc = nn.Linear(channels, 4)
-        self.sc = nn.Parameter(torch.empty(classes, channels))
+            self.edge_fc: nn.Linear = nn.Linear(channels, 4)
+        self.sc: nn.Parameter = nn.Parameter(torch.empty(classes, channels))
         nn.init.xavier_uniform_(self.sc)
 
     def _joined(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -239,8 +243,8 @@ class MEGraphAU(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.global_linear = LinearBlock(width, channels)
-        self.head = Head(channels, classes, neighbours, stage)
+        self.global_linear: LinearBlock = LinearBlock(width, channels)
+        self.head: Head = Head(channels, classes, neighbours, stage)
 
     def features(self, x: Tensor) -> Tensor:
         """Return f_v [B, N, C] after the graph, before normalisation; differentiable."""

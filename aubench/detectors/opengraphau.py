@@ -41,8 +41,8 @@ class OpenGraphLayer(nn.Module):
         super().__init__()
         for name in "UVABE":
             self.add_module(name, nn.Linear(channels, channels, bias=False))
-        self.bnv = nn.BatchNorm1d(nodes)
-        self.bne = nn.BatchNorm1d(nodes * nodes)
+        self.bnv: nn.BatchNorm1d = nn.BatchNorm1d(nodes)
+        self.bne: nn.BatchNorm1d = nn.BatchNorm1d(nodes * nodes)
 
     def forward(self, f: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
         """Return updated nodes [B, N, C] and edges [B, N * N, C]."""
@@ -55,7 +55,9 @@ class OpenEdgeGraph(nn.Module):
 
     def __init__(self, channels: int, nodes: int) -> None:
         super().__init__()
-        self.graph_layers = nn.ModuleList(OpenGraphLayer(channels, nodes) for _ in range(2))
+        self.graph_layers: nn.ModuleList = nn.ModuleList(
+            OpenGraphLayer(channels, nodes) for _ in range(2)
+        )
 
     def forward(self, f: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
         """Return updated nodes [B, N, C] and edges [B, N * N, C]."""
@@ -76,17 +78,17 @@ class OpenHead(nn.Module):
     def __init__(self, channels: int, neighbours: int = 4, stage: Stage = "anfl") -> None:
         super().__init__()
         nodes = len(MAIN)
-        self.main_class_linears = nn.ModuleList(
+        self.main_class_linears: nn.ModuleList = nn.ModuleList(
             LinearBlock(channels, channels) for _ in range(nodes)
         )
         self.gnn: Graph | OpenEdgeGraph
         if stage == "anfl":
             self.gnn = Graph(channels, nodes, neighbours)
         else:
-            self.edge_extractor = EdgeExtractor(channels, nodes)
+            self.edge_extractor: EdgeExtractor = EdgeExtractor(channels, nodes)
             self.gnn = OpenEdgeGraph(channels, nodes)
-        self.main_sc = nn.Parameter(torch.empty(nodes, channels))
-        self.sub_sc = nn.Parameter(torch.empty(2 * len(SIDED), channels))
+        self.main_sc: nn.Parameter = nn.Parameter(torch.empty(nodes, channels))
+        self.sub_sc: nn.Parameter = nn.Parameter(torch.empty(2 * len(SIDED), channels))
         nn.init.xavier_uniform_(self.main_sc)
         nn.init.xavier_uniform_(self.sub_sc)
 
@@ -120,8 +122,8 @@ class OpenGraphAU(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.global_linear = LinearBlock(width, channels)
-        self.head = OpenHead(channels, neighbours, stage)
+        self.global_linear: LinearBlock = LinearBlock(width, channels)
+        self.head: OpenHead = OpenHead(channels, neighbours, stage)
 
     def features(self, x: Tensor) -> Tensor:
         """Return f_v [B, 27, C] after the graph, before normalisation; differentiable."""

@@ -43,6 +43,9 @@ PREDICTED = 64
 class Outputs(nn.Module):
     """The network with everything that its loss needs, in the one call that is shared out."""
 
+    network: nn.Module
+    edges: bool
+
     def __init__(self, network: nn.Module, edges: bool) -> None:
         super().__init__()
         self.network, self.edges = network, edges
@@ -72,6 +75,20 @@ class Trainer:
             checkpoint of other settings, data or processes.
     """
 
+    settings: Settings
+    out: Path
+    epoch: int
+    step: int
+    seconds: float
+    total: float
+    network: nn.Module
+    weight: torch.Tensor
+    started_from: dict[str, str]
+    optimiser: torch.optim.AdamW
+    scaler: torch.amp.GradScaler
+    accelerator: Any
+    model: Any
+
     def __init__(
         self, settings: Settings, out: Path, parts: Parts | None = None, *, resume: bool = True,
         cpu: bool = False, workers: int | None = None,
@@ -81,9 +98,9 @@ class Trainer:
         self.settings, self.out = settings, out
         self.accelerator = Accelerator(cpu=cpu)
         with self.accelerator.main_process_first():
-            self.parts = parts or open_parts(settings)
+            self.parts: Parts = parts or open_parts(settings)
         lazy = self.parts.train.lazy
-        self.workers = (default_workers() if lazy else 0) if workers is None else workers
+        self.workers: int = (default_workers() if lazy else 0) if workers is None else workers
         self._check()
         self.epoch, self.step, self.seconds, self.total = 0, 0, 0.0, 0.0
         self.history: list[dict[str, float]] = []

@@ -60,6 +60,8 @@ class Dispatch:
         names: ids of all samples of the run, for messages.
     """
 
+    shards: list[Shard]
+
     def __init__(self, shards: Sequence[Shard], batch_size: int, names: Sequence[str]) -> None:
         self.shards, self._names = list(shards), names
         self._suspects: deque[Batch] = deque()

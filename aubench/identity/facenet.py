@@ -29,7 +29,7 @@ class Facenet(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.network = _architecture(classes)
+        self.network: nn.Module = _architecture(classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return unit embeddings, with the scaling of pixels that the publisher trained with."""

@@ -46,10 +46,10 @@ class Block(nn.Module):
 
     def __init__(self, wide: int, out: int, stride: int = 1) -> None:
         super().__init__()
-        self.first = nn.Conv2d(wide, out, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(out)
-        self.second = nn.Conv2d(out, out, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(out)
+        self.first: nn.Conv2d = nn.Conv2d(wide, out, 3, stride, 1, bias=False)
+        self.norm1: nn.BatchNorm2d = nn.BatchNorm2d(out)
+        self.second: nn.Conv2d = nn.Conv2d(out, out, 3, 1, 1, bias=False)
+        self.norm2: nn.BatchNorm2d = nn.BatchNorm2d(out)
         same = stride == 1 and wide == out
         self.skip: nn.Module = nn.Identity() if same else nn.Conv2d(wide, out, 1, stride)
 
@@ -67,16 +67,16 @@ class Embedder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("window", oval(), persistent=False)
-        self.stem = nn.Conv2d(48, 48, 3, 1, 1, bias=False)
-        self.norm = nn.BatchNorm2d(48)
-        self.body = nn.Sequential(
+        self.stem: nn.Conv2d = nn.Conv2d(48, 48, 3, 1, 1, bias=False)
+        self.norm: nn.BatchNorm2d = nn.BatchNorm2d(48)
+        self.body: nn.Sequential = nn.Sequential(
             Block(48, 48), Block(48, 112, 2), Block(112, 112), Block(112, 176, 2)
         )
         # One filter a channel over the whole map: where a feature lies matters in a face.
-        self.gather = nn.Conv2d(176, 176, 8, groups=176, bias=False)
-        self.norm2 = nn.BatchNorm2d(176)
-        self.project = nn.Linear(176, DIMENSIONS, bias=False)
-        self.norm3 = nn.BatchNorm1d(DIMENSIONS)
+        self.gather: nn.Conv2d = nn.Conv2d(176, 176, 8, groups=176, bias=False)
+        self.norm2: nn.BatchNorm2d = nn.BatchNorm2d(176)
+        self.project: nn.Linear = nn.Linear(176, DIMENSIONS, bias=False)
+        self.norm3: nn.BatchNorm1d = nn.BatchNorm1d(DIMENSIONS)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return unit embeddings."""

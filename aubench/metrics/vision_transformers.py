@@ -130,15 +130,22 @@ class DinoV2(nn.Module):
     From float [B, 3, 224, 224], normalised, to the class token after the last norm [B, width].
     """
 
+    patch: int
+    grid: int
+
     def __init__(self, width: int, depth: int, heads: int, grid: int = 37, patch: int = 14) -> None:
         super().__init__()
         self.patch, self.grid = patch, grid
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.mask_token = nn.Parameter(torch.zeros(1, width))  # of training; kept to load strictly
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid**2, width))
-        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, patch, stride=patch)})
-        self.blocks = nn.ModuleList([_Block(width, heads) for _ in range(depth)])
-        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.cls_token: nn.Parameter = nn.Parameter(torch.zeros(1, 1, width))
+        self.mask_token: nn.Parameter = nn.Parameter(
+            torch.zeros(1, width)
+        )  # of training; kept to load strictly
+        self.pos_embed: nn.Parameter = nn.Parameter(torch.zeros(1, 1 + grid**2, width))
+        self.patch_embed: nn.ModuleDict = nn.ModuleDict(
+            {"proj": nn.Conv2d(3, width, patch, stride=patch)}
+        )
+        self.blocks: nn.ModuleList = nn.ModuleList([_Block(width, heads) for _ in range(depth)])
+        self.norm: nn.LayerNorm = nn.LayerNorm(width, eps=1e-6)
 
     def positions(self, side: int) -> Tensor:
         """Return position embeddings [1, 1 + side², width] for a square of patches.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -27,7 +28,7 @@ HEAD = """\
 class Difference(BaseModel):
     """Differences of two records by metric: value, low, high."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
     first: str
     second: str
@@ -39,7 +40,7 @@ class Difference(BaseModel):
 class Pairs(BaseModel):
     """What the file holds."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
     pair: list[Difference] = []
 

@@ -123,7 +123,7 @@ class Bot:
     retries: int = 0
 
     def __post_init__(self) -> None:
-        self.noise = np.random.default_rng([self.world.seed, self.number])
+        self.noise: np.random.Generator = np.random.default_rng([self.world.seed, self.number])
         self._served: dict[str, str] = {}
         if self.server_secret:
             rater = str(self.number)

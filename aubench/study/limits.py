@@ -29,6 +29,10 @@ HEADERS = {
 class Buckets:
     """Token buckets by key: ``burst`` requests at once, ``rate`` a second in the long run."""
 
+    rate: float
+    burst: float
+    clock: Callable[[], float]
+
     def __init__(
         self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic
     ) -> None:

@@ -6,7 +6,7 @@ import hmac
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
@@ -40,7 +40,9 @@ Opaque = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    """Refuses keys that it does not know."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
 
 class Consent(_Body):
@@ -96,11 +98,15 @@ class Server:
         burst: and at once.
     """
 
+    sessions: Sessions
+    images: Path
+    secrets: Secrets
+
     def __init__(
         self, sessions: Sessions, images: Path, secrets: Secrets, rate: float, burst: float
     ) -> None:
         self.sessions, self.images, self.secrets = sessions, images, secrets
-        self.store = sessions.store
+        self.store: Store = sessions.store
         self._links = Buckets(rate, burst)
         self._strangers = Buckets(0.5, 30)
 

@@ -17,6 +17,9 @@ State = dict[str, Any]
 class Refused(Exception):
     """A request that cannot be taken; ``status`` is its HTTP status."""
 
+    status: int
+    reason: str
+
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status, self.reason = status, reason
@@ -47,6 +50,11 @@ class Sessions:
         consent: the text raters agree to.
         store: where answers go.
     """
+
+    design: Design
+    secrets: Secrets
+    consent: str
+    store: Store
 
     def __init__(self, design: Design, secrets: Secrets, consent: str, store: Store) -> None:
         self.design, self.secrets, self.consent, self.store = design, secrets, consent, store

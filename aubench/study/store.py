@@ -146,6 +146,9 @@ class Store:
         clock: seconds since 1970.
     """
 
+    engine: sql.Engine
+    clock: Callable[[], float]
+
     def __init__(self, engine: sql.Engine, clock: Callable[[], float] = time.time) -> None:
         self.engine, self.clock = engine, clock
 

@@ -11,6 +11,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from aubench.errors import AubenchError
@@ -57,6 +58,21 @@ def _read(path: Path) -> dict[str, Array]:
 
 class Head:
     """Arrays of the asset and what follows from them alone; one instance a process."""
+
+    triangles: npt.NDArray[np.int32]
+    part: npt.NDArray[Any]
+    lash_triangles: npt.NDArray[np.int32]
+    lash_part: npt.NDArray[Any]
+    caster: npt.NDArray[np.int32]
+    vertex_part: npt.NDArray[Any]
+    u: npt.NDArray[np.float32]
+    v: npt.NDArray[np.float32]
+    teeth: npt.NDArray[np.intp]
+    eye_centre: dict[int, npt.NDArray[np.float32]]
+    neck: npt.NDArray[np.float32]
+    names: list[str]
+    lash_length: npt.NDArray[np.float32]
+    subdivision: Any
 
     def __init__(self) -> None:
         raw = _read(ASSET)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from aubench.synfacs.camera import Camera
 from aubench.synfacs.head import BODY, F32, head
@@ -61,6 +62,12 @@ def surface(posed: Array, face: Identity, view: Camera, side: int) -> Surface:
 
 class Grid:
     """Moves values between the covered samples and the image at one sample a pixel."""
+
+    size: int
+    side: int
+    hit: Array
+    mask: npt.NDArray[np.bool_]
+    sample: npt.NDArray[np.int64]
 
     def __init__(self, surface: Surface, size: int) -> None:
         self.size, self.side, self.hit = size, surface.side, surface.hit

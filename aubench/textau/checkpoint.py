@@ -22,7 +22,7 @@ SAFE = ["config.json", "tokenizer.json", "model*.safetensors", "model.safetensor
 TORCH = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
 ENCODER = ("shared.", "encoder.")
 
-FIXED = {
+FIXED: dict[str, Any] = {
     "relative_attention_num_buckets": 32,
     "relative_attention_max_distance": 128,
     "layer_norm_epsilon": 1e-6,

@@ -81,9 +81,9 @@ class TextNetwork(nn.Module):
             feed_forward_proj="gated-gelu" if shape.gated else "relu",
             dropout_rate=0.1,
         )
-        self.encoder = T5EncoderModel(config)
+        self.encoder: T5EncoderModel = T5EncoderModel(config)
         h = shape.hidden
-        self.classify = nn.Sequential(
+        self.classify: nn.Sequential = nn.Sequential(
             nn.Linear(shape.width, h), nn.ReLU(), nn.Dropout(0.1),
             nn.Linear(h, h), nn.ReLU(), nn.Dropout(0.1),
             nn.Linear(h, h), nn.ReLU(), nn.Linear(h, 12),

@@ -86,13 +86,17 @@ def unseen_sets(
 class Worded:
     """AU sets in the words of our dictionary; wording 4 of every construct is held out."""
 
-    held_out = f"wording {HELD_OUT} of every construct; AU sets that are not trained on"
+    sets: list[tuple[int, ...]]
+    name: str
+    labels: npt.NDArray[np.uint8]
+
+    held_out: str = f"wording {HELD_OUT} of every construct; AU sets that are not trained on"
 
     def __init__(self, sets: Sequence[tuple[int, ...]], name: str) -> None:
         self.sets, self.name = list(sets), name
         self.labels = np.stack([labels_of(aus) for aus in self.sets])
         texts = "\n".join(text for pair in sorted(wordings().items()) for text in pair[1])
-        self.fingerprint = hashlib.sha256(
+        self.fingerprint: str = hashlib.sha256(
             texts.encode() + self.labels.tobytes()  # the dictionary and the AU sets
         ).hexdigest()
 
@@ -140,10 +144,13 @@ class Table:
     left out altogether.
     """
 
-    held_out = f"{SHARE:.0%} of the AU sets; {SHARE:.0%} of the sentences"
+    name: str
+    labels: npt.NDArray[np.uint8]
+
+    held_out: str = f"{SHARE:.0%} of the AU sets; {SHARE:.0%} of the sentences"
 
     def __init__(self, path: Path, seed: int, limit: int | None = None) -> None:
-        self.name = path.name
+        self.name: str = path.name
         texts, labels = read_table(path)
         rows = list(dict.fromkeys(zip(texts, map(bytes, labels), strict=True)))
         names = sorted({key for _, key in rows})[:limit]
@@ -168,7 +175,7 @@ class Table:
             )
         self._keys = sorted(self._texts)
         self.labels = np.stack([np.frombuffer(key, np.uint8) for key in self._keys])
-        self.fingerprint = hashlib.sha256(repr(rows).encode()).hexdigest()
+        self.fingerprint: str = hashlib.sha256(repr(rows).encode()).hexdigest()
 
     def draw(self, row: int, rng: np.random.Generator) -> str:
         """Return one of the training texts of an AU set."""

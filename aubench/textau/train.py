@@ -83,21 +83,32 @@ class Trainer:
     Processes that ``accelerate launch`` starts take a part of every batch each; the first writes.
     """
 
+    settings: Settings
+    out: Path
+    epoch: int
+    step: int
+    seconds: float
+    total: float
+    network: TextNetwork
+    optimiser: torch.optim.AdamW
+    accelerator: Any
+    model: Any
+
     def __init__(self, settings: Settings, out: Path, *, resume: bool = True, cpu: bool = False):
         from accelerate import Accelerator
 
         if settings.precision not in PRECISIONS:
             raise AubenchError(f"no precision '{settings.precision}'", f"{', '.join(PRECISIONS)}")
         self.settings, self.out = settings, out
-        self.corpus = open_corpus(settings)
+        self.corpus: Corpus = open_corpus(settings)
         self.accelerator = Accelerator(cpu=cpu)
         self.epoch, self.step, self.seconds, self.total = 0, 0, 0.0, 0.0
         self.history: list[float] = []
         self.pretrained: dict[str, str] = {}
         state = self._read() if resume and self.checkpoint.is_file() else None
         torch.manual_seed(settings.seed)
-        self.shape = self._prepare(None if state is None else Preset(**state["shape"]))
-        self.tokens = Tokens(self.tokenizer_path, self.shape.length)
+        self.shape: Preset = self._prepare(None if state is None else Preset(**state["shape"]))
+        self.tokens: Tokens = Tokens(self.tokenizer_path, self.shape.length)
         self.model = self.accelerator.prepare_model(self.network)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=settings.rate)
         if state is not None:
