@@ -129,7 +129,7 @@ def _forms(x: Features, y: Features, left: Matrix, right: Matrix) -> Matrix:
 
 @one_thread
 def neighbourhoods(real: Features, fake: Features, *, k: int = 5) -> Neighbourhoods:
-    """Return who lies near whom, as ``prdc.neighbourhoods``; two bits of memory a pair.
+    """Return who lies near whom, as ``prdc.neighbourhoods``; two bytes of memory a pair.
 
     Raises:
         ValueError: not more than ``k`` samples on a side.
