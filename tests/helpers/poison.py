@@ -20,6 +20,11 @@ def named(what):
     return path.read_text().split() if path.is_file() else []
 
 
+def node():
+    ray = sys.modules.get("ray")
+    return ray.get_runtime_context().get_node_id() if ray and ray.is_initialized() else "here"
+
+
 class Poisoned(Generator):
     info = GeneratorInfo(
         name="poisoned", inputs=frozenset({"au", "reference"}), size=64, training="none",
@@ -50,6 +55,8 @@ class Poisoned(Generator):
                 raise ValueError("out of ideas")
         time.sleep(float("".join(named("slow")) or 0) * len(batch))
         tints = [np.random.default_rng(r.seed).integers(0, 20, (64, 1, 3)) for r in batch]
+        with (PLACE / "made").open("a") as stream:
+            stream.write(f"{node()}\\n")
         images = [np.clip(r.reference + t, 0, 255) for r, t in zip(batch, tints)]
         return np.stack(images).astype(np.uint8)
 """
