@@ -227,6 +227,9 @@ def test_folders_that_are_no_pair_are_refused(small_runs, runs, tmp_path):
     record = json.loads((other / "record.json").read_text())
     record["protocol"]["sha256"] = "0" * 64
     (other / "record.json").write_text(json.dumps(record))
+    with pytest.raises(AubenchError, match=r"record\.sha256 beside it"):
+        open_run(other)
+    (other / "record.sha256").unlink()
     with pytest.raises(AubenchError, match="another version of protocol"):
         open_run(other)
     from dataclasses import replace
