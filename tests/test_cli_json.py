@@ -27,7 +27,7 @@ EXCEPTIONS = {
 ELSEWHERE = {
     "audit aaad": "test_audit.py",
     "estimate": "test_estimate.py",
-    "merge": "test_shards.py",
+    "merge": "test_cli_json.py",
     **dict.fromkeys(
         ("study create", "study links", "study simulate", "study close", "study score"),
         "study/test_study_json.py",
@@ -244,6 +244,16 @@ def check(document, shape, path):
     assert shape <= set(document), f"{path}: {sorted(document)}"
     for name in document.get("files", []):
         assert isinstance(name, str)
+
+
+def test_shards_merged_for_machines(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = "--model copy-reference --protocol conflict --limit 6 --metrics pixels --out run"
+    for shard in ("1/2", "2/2"):
+        ask(capsys, "run", [*words.split(), "--shard", shard])
+    found = ask(capsys, "merge", ["run"])
+    check(found, SHAPES["run"], "merge")
+    assert found["record"]["counts"]["generated"] == 6
 
 
 def test_data_of_ones_own(tmp_path, monkeypatch, capsys, aubench_home):
