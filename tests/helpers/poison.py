@@ -5,6 +5,7 @@ from pathlib import Path
 
 SOURCE = """
 import os
+import sys
 import time
 from pathlib import Path
 
