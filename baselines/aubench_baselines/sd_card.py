@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from aubench_baselines.sd_train import Adapter
 
 SAMPLING: dict[str, dict[str, Any]] = {
-    "nano": {"steps": 12, "guidance": 3.0, "batch": 16},
+    "nano": {"steps": 12, "guidance": 6.0, "batch": 16},
     "paper": {"steps": 30, "guidance": 7.5, "batch": 4},
 }
 """Steps of DPM-Solver++ (2M) and classifier-free guidance, unless ``--weights``' card differs."""

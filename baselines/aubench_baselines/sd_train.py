@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 PRESETS: dict[str, dict[int, dict[str, Any]]] = {
     "nano": {
-        1: {"steps": 1000, "batch": 8, "rate": 1e-3},
-        2: {"steps": 1000, "batch": 48, "rate": 1e-3},
-        3: {"steps": 1000, "batch": 48, "rate": 2e-3, "rank": 24, "targets": "all"},
-        4: {"steps": 1000, "batch": 8, "rate": 1e-3},
+        1: {"steps": 2400, "batch": 8, "rate": 1e-3},
+        2: {"steps": 2200, "batch": 48, "rate": 1e-3},
+        3: {"steps": 3000, "batch": 48, "rate": 2e-3, "rank": 24, "targets": "all"},
+        4: {"steps": 500, "batch": 8, "rate": 1e-3},
     },
     # The paper says "fine-tuned with LoRA" and no more; these are diffusers' usual numbers.
     "paper": {
