@@ -32,6 +32,17 @@ def patiently(start):
                 raise
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Compute here with the threads of a worker: their number shows in the last digits."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     return poison.install(tmp_path_factory.mktemp("site"))
