@@ -101,6 +101,7 @@ def test_ctrl_c_in_a_run(stranger_site, tmp_path):
         [sys.executable, "-c", MAIN, *words.split()], stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, cwd=tmp_path,
         env=environment(PYTHONPATH=str(stranger_site), STRANGER_SLEEP="60"),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background
     )  # fmt: skip
     told = ""
     for line in run.stderr:
