@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -263,9 +264,11 @@ def test_the_nano_writes_what_loads(tmp_path):
     assert set(detector.card["scores"]["F1"]) == {f"AU{au}" for au in AUS}
 
 
+HERE = [str(Path(__file__).parent), str(Path(__file__).parent / "helpers")]
+
 CHILD = """
 import os, signal, sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from pathlib import Path
 import test_detectors_train as t
 advance, done = t.Trainer._advance, []
@@ -281,7 +284,7 @@ t.Trainer(t.replace(t.SMALL, preset="nano-a"), Path({out!r}), t.parts(), cpu=Tru
 
 @pytest.mark.slow
 def test_a_killed_training_goes_on_the_same(tmp_path):
-    code = CHILD.format(tests=os.path.dirname(__file__), out=str(tmp_path / "parts"))  # noqa: PTH120
+    code = CHILD.format(tests=HERE, out=str(tmp_path / "parts"))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     settings = replace(SMALL, preset="nano-a")
@@ -295,7 +298,7 @@ def test_a_killed_training_goes_on_the_same(tmp_path):
 
 WORKER = """
 import json, sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from pathlib import Path
 import test_detectors_train as t
 trainer = t.Trainer(t.SHARED, Path({out!r}), t.parts(16, unknown=0.2), cpu=True)
@@ -317,7 +320,7 @@ def free_port():
 @pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(tmp_path):
     """One process that computes the batch in two parts normalises as two processes do."""
-    code = WORKER.format(tests=os.path.dirname(__file__), out=str(tmp_path / "two"))  # noqa: PTH120
+    code = WORKER.format(tests=HERE, out=str(tmp_path / "two"))
     environment = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
                    "MASTER_PORT": str(free_port()), "ACCELERATE_USE_CPU": "true",
                    "OMP_NUM_THREADS": "1"}  # fmt: skip
