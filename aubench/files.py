@@ -224,6 +224,11 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def sha256_json(data: Any) -> str:
+    """Return the hexadecimal sha256 of what JSON holds, whatever the order of its keys."""
+    return sha256_bytes(json.dumps(data, sort_keys=True).encode())
+
+
 def sha256_file(path: Path) -> str:
     """Return the hexadecimal sha256 of a file, read in blocks."""
     digest = hashlib.sha256()

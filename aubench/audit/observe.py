@@ -109,7 +109,7 @@ def choose(samples: SampleSet, count: int, seed: int) -> SampleSet:
 
 def corrupted(samples: SampleSet, plan: Plan) -> npt.NDArray[np.float32]:
     """Return the intensities of every condition, float32 [C, N, 12]."""
-    values, ids = samples.intensities(), [str(name) for name in samples.frame["sample_id"]]
+    values, ids = samples.intensities(), samples.ids
     parts = [corruptions(values, ids, kind, plan.levels, plan.seed)[1:] for kind in KINDS]
     return np.concatenate([values[None], *parts])
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aubench.cli import completion as complete
+from aubench.cli.options import data_option
 from aubench.cli.output import Result, results
 
 if TYPE_CHECKING:
@@ -20,13 +21,7 @@ if TYPE_CHECKING:
 @click.option("--preset", help="Size and schedule [the model's first].")
 @click.option("--rows", default="all", show_default=True, help="Some of them, with commas.")
 @click.option("--list", "listed", is_flag=True, help="Print the rows and stop.")
-@click.option(
-    "--data",
-    shell_complete=complete.dataset,
-    default="synfacs",
-    show_default=True,
-    help="To train on.",
-)
+@data_option("To train on.")
 @click.option(
     "--protocol",
     shell_complete=complete.protocol,

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from aubench.cli import completion as complete
+from aubench.cli.options import data_option
 from aubench.cli.output import Result, results
 
 
@@ -19,9 +20,9 @@ def detectors() -> None:
 @click.argument("name")
 @click.option("--weights", type=click.Path(path_type=Path, dir_okay=False),
               help="File of weights; the nano detectors have theirs shipped.")  # fmt: skip
-@click.option("--data", shell_complete=complete.dataset_or_folder, default="synfacs",
-              show_default=True,
-              help="synfacs; or FOLDER in the layout of ME-GraphAU, list/ and img/.")  # fmt: skip
+@data_option(
+    "synfacs; or FOLDER in the layout of ME-GraphAU, list/ and img/.", complete.dataset_or_folder
+)
 @click.option("--fold", type=click.IntRange(1, 3),
               help="Score the test part of this fold; a FOLDER needs one.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=1), help="Only N images.")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from aubench.cli import completion as complete
+from aubench.cli.options import data_option
 from aubench.cli.output import Result, results
 from aubench.cli.run import METRICS, PROFILES, options_of
 
@@ -18,8 +19,7 @@ from aubench.cli.run import METRICS, PROFILES, options_of
 @click.option(
     "--protocol", shell_complete=complete.protocol, help="Frozen protocol; see `aubench protocols`."
 )
-@click.option("--data", shell_complete=complete.dataset, default="synfacs", show_default=True,
-              help="Data set of the protocol.")  # fmt: skip
+@data_option("Data set of the protocol.")
 @click.option("--from", "record", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Rates of this record, in place of a probe.")  # fmt: skip
 @click.option("--samples", type=click.IntRange(min=2),

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from aubench.cli import completion as complete
+from aubench.cli.options import data_option
 from aubench.cli.output import Result, results, written
 
 Command = Callable[..., Any]
@@ -44,8 +45,7 @@ def _records(command: Command) -> Command:
                      help="Only these models."),
         click.option("--protocol", shell_complete=complete.protocol, required=True,
                      help="Protocol of the records."),
-        click.option("--data", shell_complete=complete.dataset, default="synfacs",
-                     show_default=True, help="Data set."),
+        data_option(),
         click.option("--leaderboards", "folder", type=click.Path(path_type=Path),
                      help="Folder of the records."),
     ):  # fmt: skip

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aubench.cli import completion as complete
+from aubench.cli.options import data_option
 from aubench.cli.output import Result, results, written
 
 if TYPE_CHECKING:
@@ -133,13 +134,7 @@ def _print_field(key: str, value: Any) -> None:
     shell_complete=complete.protocol,
     help="Where the samples come from [test2k, or label-input].",
 )
-@click.option(
-    "--data",
-    shell_complete=complete.dataset,
-    default="synfacs",
-    show_default=True,
-    help="Data set of the protocol.",
-)
+@data_option("Data set of the protocol.")
 @click.option("--samples", type=click.IntRange(2, 64), default=4, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="torch device.")
 @results

@@ -7,18 +7,13 @@ from pathlib import Path
 import click
 
 from aubench.cli import completion as complete
+from aubench.cli.options import data_option
 from aubench.cli.output import Result, results, written
 
 
 @click.command()
 @click.argument("name", shell_complete=complete.protocol)
-@click.option(
-    "--data",
-    shell_complete=complete.dataset,
-    default="synfacs",
-    show_default=True,
-    help="synfacs, or an imported set.",
-)
+@data_option("synfacs, or an imported set.")
 @click.option("--out", type=click.Path(path_type=Path),
               help="Folder to write.  [imported sets: among your protocols]")  # fmt: skip
 @click.option("--fold", type=click.IntRange(min=1), default=1, show_default=True,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aubench.cli import completion as complete
+from aubench.cli.options import data_option
 from aubench.cli.output import Result, results, written
 from aubench.cli.protocol_freeze import freeze
 
@@ -16,13 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "--data",
-    shell_complete=complete.dataset,
-    default="synfacs",
-    show_default=True,
-    help="Data set.",
-)
+@data_option()
 @results
 def protocols(data: str) -> Result:
     """List the protocols of a data set."""
@@ -55,13 +50,7 @@ protocol.add_command(freeze)
 
 @protocol.command()
 @click.argument("name", shell_complete=complete.protocol)
-@click.option(
-    "--data",
-    shell_complete=complete.dataset,
-    default="synfacs",
-    show_default=True,
-    help="Data set.",
-)
+@data_option()
 @results
 def show(name: str, data: str) -> Result:
     """Print a protocol's definition, strata and first samples."""
@@ -92,13 +81,7 @@ def _print_card(card: dict[str, Any]) -> None:
 
 @protocol.command()
 @click.argument("name", shell_complete=complete.protocol)
-@click.option(
-    "--data",
-    shell_complete=complete.dataset,
-    default="synfacs",
-    show_default=True,
-    help="Data set.",
-)
+@data_option()
 @results
 def verify(name: str, data: str) -> Result:
     """Check digests and recompute what the protocol claims; exit code 1 if it does not hold."""
@@ -124,13 +107,7 @@ def verify(name: str, data: str) -> Result:
 
 @protocol.command()
 @click.argument("name", shell_complete=complete.protocol)
-@click.option(
-    "--data",
-    shell_complete=complete.dataset,
-    default="synfacs",
-    show_default=True,
-    help="Data set.",
-)
+@data_option()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--limit", type=click.IntRange(min=2), help="The samples of `aubench run --limit`.")
 @click.option("--size", type=click.IntRange(32, 1024), help="Pixels [the protocol's].")
@@ -147,13 +124,7 @@ def export(name: str, data: str, out: Path, limit: int | None, size: int | None)
 @click.option(
     "--protocol", "name", shell_complete=complete.protocol, required=True, help="Frozen protocol."
 )
-@click.option(
-    "--data",
-    shell_complete=complete.dataset,
-    default="synfacs",
-    show_default=True,
-    help="Data set.",
-)
+@data_option()
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [prompts/...].")
 @click.option("--limit", type=click.IntRange(min=2), help="The samples of `aubench run --limit`.")
 @click.option("--size", type=click.IntRange(32, 1024), help="Pixels [the protocol's].")

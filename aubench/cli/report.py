@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from aubench.cli import completion as complete
+from aubench.cli.options import data_option
 from aubench.cli.output import Result, results, written
 from aubench.errors import AubenchError
 
@@ -20,13 +21,7 @@ FORMATS = ("terminal", "markdown", "latex", "html", "csv")
 
 
 @click.command()
-@click.option(
-    "--data",
-    shell_complete=complete.dataset,
-    default="synfacs",
-    show_default=True,
-    help="Data set.",
-)
+@data_option()
 @click.option("--protocol", shell_complete=complete.protocol, help="Only this protocol.")
 @click.option("--ids", is_flag=True, help="Print the metric ids under each table.")
 @click.option(

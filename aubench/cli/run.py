@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aubench.cli import completion as complete
+from aubench.cli.options import data_option
 from aubench.cli.output import Result, results
 
 if TYPE_CHECKING:
@@ -45,13 +46,7 @@ GRADED = ("response",)
     required=True,
     help="Frozen protocol; see `aubench protocols`.",
 )
-@click.option(
-    "--data",
-    shell_complete=complete.dataset,
-    default="synfacs",
-    show_default=True,
-    help="Data set of the protocol.",
-)
+@data_option("Data set of the protocol.")
 @click.option(
     "--weights", type=click.Path(path_type=Path), help="Weights in place of the model's own."
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from aubench.cli import completion as complete
+from aubench.cli.options import data_option
 from aubench.cli.output import Result, results, written
 
 
@@ -39,13 +40,7 @@ def _pairs(words: tuple[str, ...], option: str) -> dict[str, str]:
     show_default=True,
     help="Whose samples.",
 )
-@click.option(
-    "--data",
-    shell_complete=complete.dataset,
-    default="synfacs",
-    show_default=True,
-    help="Data set.",
-)
+@data_option()
 @click.option(
     "--models",
     shell_complete=complete.model_list,

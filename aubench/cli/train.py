@@ -8,19 +8,14 @@ from pathlib import Path
 import click
 
 from aubench.cli import completion as complete
+from aubench.cli.options import data_option
 from aubench.cli.output import Result, results, written
 
 
 @click.command()
 @click.argument("model", shell_complete=complete.model)
 @click.option("--preset", help="Size and schedule [the model's first].")
-@click.option(
-    "--data",
-    shell_complete=complete.dataset_or_folder,
-    default="synfacs",
-    show_default=True,
-    help="Data set, or its folder.",
-)
+@data_option("Data set, or its folder.", complete.dataset_or_folder)
 @click.option("--stage", type=int, help="One stage of several [all, in order].")
 @click.option("--steps", type=click.IntRange(min=1), help="In place of the preset's.")
 @click.option("--seed", type=int, default=0, show_default=True)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from aubench.cli import completion as complete
+from aubench.cli.options import data_option
 from aubench.cli.output import Result, results
 
 PRESETS = ("nano", "nano-a", "nano-b", "resnet18", "resnet50", "resnet101", "swin-tiny",
@@ -19,9 +20,9 @@ PRESETS = ("nano", "nano-a", "nano-b", "resnet18", "resnet50", "resnet101", "swi
 @click.option("--preset", type=click.Choice(PRESETS), default="nano-a", show_default=True,
               help="nano-a (or nano) and nano-b: small, for 128 px; else ME-GraphAU on this "
               "backbone.")  # fmt: skip
-@click.option("--data", shell_complete=complete.dataset_or_folder, default="synfacs",
-              show_default=True,
-              help="synfacs; or FOLDER in the layout of ME-GraphAU, list/ and img/.")  # fmt: skip
+@data_option(
+    "synfacs; or FOLDER in the layout of ME-GraphAU, list/ and img/.", complete.dataset_or_folder
+)
 @click.option("--fold", type=click.IntRange(1, 3),
               help="Subject-exclusive fold of three; a FOLDER needs one.  [default: synfacs' own "
               "splits]")  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from aubench.cli import completion as complete
+from aubench.cli.options import data_option
 from aubench.cli.output import Result, results
 from aubench.errors import AubenchError
 
@@ -17,10 +18,11 @@ from aubench.errors import AubenchError
 @click.option("--encoder", help="nano, t5-small, t5-base, or t5-large as in the paper.  "
               "[default: nano]")  # fmt: skip
 @click.option("--preset", hidden=True, help="The former name of --encoder.")
-@click.option("--data", shell_complete=complete.dataset_or_folder, default="synfacs",
-              show_default=True,
-              help="synfacs: its AU sets in our wordings; or FILE.csv with a column `text`, and "
-              "`AU1` to `AU24` (0, 1, 9 unknown) or `combination`.")  # fmt: skip
+@data_option(
+    "synfacs: its AU sets in our wordings; or FILE.csv with a column `text`, and "
+    "`AU1` to `AU24` (0, 1, 9 unknown) or `combination`.",
+    complete.dataset_or_folder,
+)
 @click.option("--checkpoint", help="Pretrained T5 to start from: folder or hub id.")
 @click.option("--from-scratch", is_flag=True, help="Start a T5 size from random weights.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False),

@@ -136,6 +136,11 @@ class SampleSet:
         return replace(self, frame=self.frame.iloc[rows].reset_index(drop=True))
 
     @property
+    def ids(self) -> list[str]:
+        """The sample ids, in order."""
+        return [str(name) for name in self.frame["sample_id"]]
+
+    @property
     def sha256(self) -> str:
         """Digest of the content, whatever the file format or the row index."""
         digest = hashlib.sha256()

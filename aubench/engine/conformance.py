@@ -159,8 +159,8 @@ def _loading(cls: type[Generator], subject: Subject) -> Any:
     try:
         generator = make()
         size = generator.info.size or protocol.size
-        ids = tuple(str(name) for name in samples.frame["sample_id"])
-        known = frozenset(str(name) for name in protocol.samples().frame["sample_id"])
+        ids = tuple(samples.ids)
+        known = frozenset(protocol.samples().ids)
         generator.begin(Plan(ids, known, size))
     except Exception as error:
         yield Verdict("load", False, _named(error))

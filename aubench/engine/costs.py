@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from aubench.errors import AubenchError
-from aubench.files import sha256_bytes, write_text
+from aubench.files import sha256_json, write_text
 from aubench.record import StageCost
 
 COSTS = "costs.json"
@@ -46,6 +46,19 @@ class Spent:
     processor_seconds: float = 0.0
     memory: float = 0.0
     device_memory: float | None = None
+
+    def add(self, more: Spent) -> None:
+        """Add what another call spent: sums, and the largest memory."""
+        self.images += more.images
+        self.seconds += more.seconds
+        self.processor_seconds += more.processor_seconds
+        self.memory = max(self.memory, more.memory)
+        self.saw(more.device_memory)
+
+    def saw(self, device_memory: float | None) -> None:
+        """Take note of an allocation on CUDA, None where there is none."""
+        if device_memory is not None:
+            self.device_memory = max(self.device_memory or 0.0, device_memory)
 
 
 def processor_seconds() -> float:
@@ -208,9 +221,7 @@ class _Open:
         # A new peak of the process is this stage's; else its own was seen now and then.
         peak = gauges.peak()
         spent.memory = max(spent.memory, peak if peak > self._peak else gauges.resident())
-        device = device_memory()
-        if device is not None:
-            spent.device_memory = max(spent.device_memory or 0.0, device)
+        spent.saw(device_memory())
 
 
 def totals(calls: Iterable[Mapping[str, Spent]]) -> dict[str, StageCost]:
@@ -223,19 +234,18 @@ def totals(calls: Iterable[Mapping[str, Spent]]) -> dict[str, StageCost]:
 
 
 def _total(parts: list[Spent]) -> StageCost:
-    devices = [spent.device_memory for spent in parts if spent.device_memory is not None]
+    whole = Spent()
+    for spent in parts:
+        whole.add(spent)
+    device = whole.device_memory
     return StageCost(
-        seconds=round(sum(spent.seconds for spent in parts), 2),
-        processor_seconds=round(sum(spent.processor_seconds for spent in parts), 2),
-        images=sum(spent.images for spent in parts),
-        peak_memory_mib=round(max(spent.memory for spent in parts), 1),
-        device_memory_mib=round(max(devices), 1) if devices else None,
+        seconds=round(whole.seconds, 2),
+        processor_seconds=round(whole.processor_seconds, 2),
+        images=whole.images,
+        peak_memory_mib=round(whole.memory, 1),
+        device_memory_mib=None if device is None else round(device, 1),
         calls=len(parts),
     )
-
-
-def _digest(calls: object) -> str:
-    return sha256_bytes(json.dumps(calls, sort_keys=True).encode())
 
 
 def write_calls(path: Path, calls: Calls) -> None:
@@ -245,7 +255,7 @@ def write_calls(path: Path, calls: Calls) -> None:
         AubenchError: the file cannot be written.
     """
     rows = [{name: _rounded(spent) for name, spent in call.items()} for call in calls]
-    write_text(path, json.dumps({"calls": rows, "sha256": _digest(rows)}, indent=1) + "\n")
+    write_text(path, json.dumps({"calls": rows, "sha256": sha256_json(rows)}, indent=1) + "\n")
 
 
 def _rounded(spent: Spent) -> dict[str, float | None]:
@@ -263,7 +273,7 @@ def read_calls(path: Path) -> Calls:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         rows = data["calls"]
-        if data["sha256"] != _digest(rows):
+        if data["sha256"] != sha256_json(rows):
             raise ValueError("another digest")
         names = {field.name for field in fields(Spent)}
         if any(set(spent) != names for row in rows for spent in row.values()):

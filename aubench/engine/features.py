@@ -16,6 +16,7 @@ from aubench.engine import costs
 from aubench.files import ClosedError, atomic_path, home
 
 if TYPE_CHECKING:
+    from aubench.datasets.samples import ImageSource, SampleSet
     from aubench.metrics.measure import Network
 
 Arrays = dict[str, npt.NDArray[np.float32]]
@@ -135,4 +136,14 @@ def features(
 def reference_path(content: str, network: Network) -> Path:
     """Return where the features of a reference set are cached, by content."""
     key = content_key(content, network.id, network.sha256)
+    return cache_path(key)
+
+
+def cache_path(key: str) -> Path:
+    """Return where the cache keeps what a key stands for."""
     return home() / "features" / f"{key[:32]}.safetensors"
+
+
+def content_of(images: ImageSource, size: int, samples: SampleSet) -> str:
+    """Return what stands for the pixels of the targets of some samples."""
+    return f"{images.fingerprint}|{size}|{samples.sha256}"

@@ -115,7 +115,7 @@ def generate(
     batch_size: int,
 ) -> None:
     """Make every image that is not yet finished, entering each batch in the ledger."""
-    ids = [str(name) for name in samples.frame["sample_id"]]
+    ids = samples.ids
     todo = [i for i, name in enumerate(ids) if not folder.intact(name)]
     todo = [i for i in todo if ids[i] not in folder.failures | folder.unsupported]
     with bar(len(ids), "generate", "img", initial=len(ids) - len(todo)) as progress:
@@ -163,7 +163,7 @@ def check_determinism(
     Raises:
         AubenchError: names the first sample that differs.
     """
-    ids = [str(name) for name in samples.frame["sample_id"]]
+    ids = samples.ids
     step = max(1, len(ids) // count)
     for row in range(0, len(ids), step)[:count]:
         if ids[row] in folder.failures | folder.unsupported:

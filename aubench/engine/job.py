@@ -186,7 +186,7 @@ class Job:
     @property
     def ids(self) -> list[str]:
         """The ids of all samples, in order."""
-        return [str(name) for name in self.samples.frame["sample_id"]]
+        return self.samples.ids
 
     def identity(self, shard: str | None = None) -> dict[str, Any]:
         """Return what a run folder states and a resumed run must agree with."""
@@ -218,8 +218,8 @@ class Job:
         info = generator.info
         check_inputs(info, self.protocol)
         size = info.size or self.protocol.size
-        known = frozenset(str(name) for name in self.protocol.samples().frame["sample_id"])
-        ids = tuple(str(name) for name in part.frame["sample_id"])
+        known = frozenset(self.protocol.samples().ids)
+        ids = tuple(part.ids)
         generator.begin(Plan(ids, known, size))
         return Loaded(generator, info, size)
 

@@ -16,7 +16,9 @@ from aubench.engine.choices import SECOND as SECOND
 from aubench.engine.commanded import Commanded, commanded
 from aubench.engine.features import (
     Arrays,
+    cache_path,
     content_key,
+    content_of,
     features,
     read_arrays,
     reference_path,
@@ -27,7 +29,7 @@ from aubench.engine.pairs import Pairs, Side, compare
 from aubench.engine.training import Eye, Memory, memories
 from aubench.errors import AubenchError
 from aubench.facs import AUS
-from aubench.files import home, sha256_bytes
+from aubench.files import sha256_bytes
 from aubench.metrics import blocks
 from aubench.metrics.aaad import Constants, constants
 from aubench.metrics.extractors import extractor_of, load_extractor
@@ -274,7 +276,7 @@ def gather(
         AubenchError: too few images.
     """
     frame = samples.frame
-    ids = [str(name) for name in frame["sample_id"]]
+    ids = samples.ids
     kept = np.array([i for i, name in enumerate(ids) if name not in folder.failures], np.int64)
     if len(kept) < MINIMUM:
         raise AubenchError(f"only {len(kept)} images to measure", f"ask for at least {MINIMUM}")
@@ -291,7 +293,7 @@ def gather(
     pixels = folder.digest(made)
     generated = features(made, load_made, networks.all(), paths, pixels, "measure generated")
     keys = [str(key) for key in frame["target"]]
-    content = f"{images.fingerprint}|{size}|{samples.sha256}"
+    content = content_of(images, size, samples)
     places = {n.name: reference_path(content, n) for n in networks.all()}
     targets = features(keys, load_real, networks.all(), places, content, "measure targets")
     wanted, source = _wanted(samples, protocol, info, metrics)
@@ -377,7 +379,7 @@ def _asked_by_text(texts: list[str]) -> tuple[npt.NDArray[np.float32], str]:
 
     id_, digest = text_au_identity()
     key = content_key("texts", digest, sha256_bytes("\0".join(texts).encode()))
-    path = home() / "features" / f"{key[:32]}.safetensors"
+    path = cache_path(key)
     found = read_arrays(path, key, len(texts))
     if found is None:
         found = {"probabilities": load_text_au().probabilities(texts)}

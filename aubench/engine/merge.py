@@ -181,7 +181,7 @@ def _job(found: Found, finished: Finished, out: Path) -> Job:
 def _piece(job: Job, found: Found, finished: Finished) -> Piece:
     """Read the ledger of a shard and compare every image with it."""
     part = job.samples.shard(found.shard.index - 1, found.shard.count)
-    ids = [str(name) for name in part.frame["sample_id"]]
+    ids = part.ids
     folder = RunFolder(found.path)
     folder.open({**found.identity, "shard": str(found.shard)}, fresh=False)
     left = [name for name in ids if not folder.known(name)]

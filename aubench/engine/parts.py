@@ -19,14 +19,16 @@ import numpy.typing as npt
 
 from aubench.engine.features import (
     Arrays,
+    cache_path,
     content_key,
+    content_of,
     features,
     read_arrays,
     reference_path,
     write_arrays,
 )
 from aubench.engine.folder import RunFolder
-from aubench.files import home, write_text
+from aubench.files import write_text
 
 if TYPE_CHECKING:
     from aubench.datasets.samples import ImageSource, SampleSet
@@ -71,11 +73,6 @@ class Part:
         return list(self.asked) if over == TARGETS else [name for name, _ in self.made]
 
 
-def content_of(images: ImageSource, size: int, samples: SampleSet) -> str:
-    """Return what stands for the pixels of the targets of some samples."""
-    return f"{images.fingerprint}|{size}|{samples.sha256}"
-
-
 def measure_part(
     job: Job, folder: RunFolder, samples: SampleSet, size: int, place: Path | None = None
 ) -> Part:
@@ -94,10 +91,10 @@ def measure_part(
     from aubench.engine.pairs import Side, compare, steps_of
 
     place = place or folder.path / "features"
-    ids = [str(name) for name in samples.frame["sample_id"]]
+    ids = samples.ids
     asked = samples.subset([name not in folder.unsupported for name in ids])
     there = samples.subset([name in folder.digests for name in ids])
-    made = [str(name) for name in there.frame["sample_id"]]
+    made = there.ids
     config, images = job.config, job.images
     if not made:
         return _written(place, Part((), (), ()))
@@ -212,7 +209,7 @@ def assemble(
         key = content_key(whole.content(measurement.over), *measurement.key)
         path = folder.path / "features" / measurement.file
         if measurement.over == TARGETS:
-            path = home() / "features" / f"{key[:32]}.safetensors"
+            path = cache_path(key)
         rows = list(whole.rows) if measurement.over == TARGETS else whole.made
         if read_arrays(path, key, len(rows)) is None:
             found = _joined(whole, measurement, rows, parts, contents)

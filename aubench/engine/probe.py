@@ -334,7 +334,7 @@ def _grown(
     """Return a run folder of ``number`` samples that repeats the images made, and its samples."""
     import numpy as np
 
-    names = [str(name) for name in p.job.samples.frame["sample_id"]]
+    names = p.job.samples.ids
     kept = [i for i, name in enumerate(names) if name in made.digests]
     rows = [kept[i % len(kept)] for i in range(number)]
     frame = p.job.samples.frame.iloc[np.asarray(rows)].reset_index(drop=True)

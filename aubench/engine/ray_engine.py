@@ -126,13 +126,7 @@ class _Hand:
     def pay(self, spent: dict[str, dict[str, Any]]) -> None:
         """Add what an answer has cost."""
         for name, more in spent.items():
-            sum_, new = self.spent.setdefault(name, Spent()), Spent(**more)
-            sum_.images += new.images
-            sum_.seconds += new.seconds
-            sum_.processor_seconds += new.processor_seconds
-            sum_.memory = max(sum_.memory, new.memory)
-            if new.device_memory is not None:
-                sum_.device_memory = max(sum_.device_memory or 0.0, new.device_memory)
+            self.spent.setdefault(name, Spent()).add(Spent(**more))
 
 
 class _Driver:

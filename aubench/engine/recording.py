@@ -88,7 +88,7 @@ def record_of(
     from aubench.engine import provenance
 
     config, protocol = job.config, job.protocol
-    ids = [str(name) for name in samples.frame["sample_id"]]
+    ids = samples.ids
     failed = sum(name in folder.failures for name in ids)
     return Record(
         protocol=ProtocolInfo(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,7 +108,7 @@ def supported(samples: SampleSet, folder: RunFolder, name: str) -> tuple[SampleS
     Raises:
         AubenchError: fewer than two are left.
     """
-    kept = [str(i) not in folder.unsupported for i in samples.frame["sample_id"]]
+    kept = [name not in folder.unsupported for name in samples.ids]
     count = kept.count(False)
     if len(kept) - count < 2:
         reason = next(iter(folder.unsupported.values()), "")
@@ -117,9 +116,7 @@ def supported(samples: SampleSet, folder: RunFolder, name: str) -> tuple[SampleS
             f"model '{name}' supports {len(kept) - count} of {len(kept)} samples: {reason}",
             "choose another protocol, or more samples",
         )
-    if not count:
-        return samples, 0
-    return replace(samples, frame=samples.frame[kept].reset_index(drop=True)), count
+    return (samples.subset(kept) if count else samples), count
 
 
 def state_weights(folder: RunFolder, sha256: str | None) -> None:

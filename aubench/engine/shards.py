@@ -21,7 +21,7 @@ from aubench.engine.job import RunConfig, prepare
 from aubench.engine.parts import measure_part
 from aubench.engine.run import make_here
 from aubench.errors import AubenchError
-from aubench.files import sha256_bytes, write_text
+from aubench.files import sha256_json, write_text
 from aubench.generator import GeneratorInfo
 
 FINISHED = "shard.json"
@@ -95,11 +95,7 @@ class Finished:
     def write(self, path: Path) -> None:
         """Write JSON with a digest of it, atomically."""
         data = asdict(self)
-        write_text(path, json.dumps({**data, "sha256": _digest(data)}, indent=1) + "\n")
-
-
-def _digest(data: dict[str, Any]) -> str:
-    return sha256_bytes(json.dumps(data, sort_keys=True).encode())
+        write_text(path, json.dumps({**data, "sha256": sha256_json(data)}, indent=1) + "\n")
 
 
 def read_finished(path: Path) -> Finished:
@@ -111,7 +107,7 @@ def read_finished(path: Path) -> Finished:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         told = data.pop("sha256")
-        if told != _digest(data):
+        if told != sha256_json(data):
             raise ValueError("another digest")
         return Finished(**data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -164,7 +160,7 @@ def run_shard(config: RunConfig, shard: Shard) -> tuple[Path, Finished]:
         made = make_here(job, folder, meter, part)
         with meter.stage("measure"):
             measure_part(job, folder, part, made.size)
-        ids = [str(name) for name in part.frame["sample_id"]]
+        ids = part.ids
         finished = Finished(
             config=config.plain(),
             info=plain_info(made.info),

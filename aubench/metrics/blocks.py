@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aubench.metrics.frechet import Moments, frechet_of_moments, half
+from aubench.metrics.frechet import Moments, frechet_of_moments, half, subsets
 from aubench.metrics.kernel import Draws, cubed, memberships
 from aubench.metrics.prdc import Neighbourhoods, distances
 from aubench.metrics.threads import one_thread
@@ -61,11 +61,8 @@ def frechet(x: Features, y: Features) -> tuple[float, Matrix]:
 
 def frechet_infinity(x: Features, y: Features, *, points: int = 8, seed: int = 2020) -> float:
     """Return the distance at infinitely many samples, as ``frechet.frechet_infinity`` does."""
-    n, draw, values = min(len(x), len(y)), np.random.default_rng(seed), []
-    sizes = np.unique(np.linspace(max(2, n // 2), n, points).astype(int))
-    for k in sizes:
-        first, second = (draw.choice(len(z), k, replace=False) for z in (x, y))
-        values.append(frechet_of_moments(Moments.of(x[first]), Moments.of(y[second])))
+    sizes, rows = subsets(len(x), len(y), points, seed)
+    values = [frechet_of_moments(Moments.of(x[i]), Moments.of(y[j])) for i, j in rows]
     return float(np.polyfit(1 / sizes, values, 1)[1])
 
 

@@ -233,6 +233,21 @@ def frechet_infinity(x: Features, y: Features, *, points: int = 8, seed: int = 2
     return gram_frechet_infinity(Grams(*_both(x, y)), points=points, seed=seed)
 
 
+def subsets(n: int, m: int, points: int, seed: int) -> tuple[Rows, list[tuple[Rows, Rows]]]:
+    """Return the sizes of the random subsets that FD∞ is read off, and their rows of both sets.
+
+    Raises:
+        ValueError: fewer than four rows on a side.
+    """
+    least = min(n, m)
+    if least < 4:
+        raise ValueError(f"extrapolation needs at least 4 samples on each side, got {least}")
+    draw = np.random.default_rng(seed)
+    sizes = np.unique(np.linspace(max(2, least // 2), least, points).astype(int))
+    rows = [(draw.choice(n, k, replace=False), draw.choice(m, k, replace=False)) for k in sizes]
+    return sizes, rows
+
+
 def gram_frechet_infinity(
     grams: Grams, *, points: int = 8, seed: int = 2020, whole: float | None = None
 ) -> float:
@@ -245,13 +260,7 @@ def gram_frechet_infinity(
         whole: distance of all rows, where it is known; sets of one size need it as a point.
     """
     a, b = grams.x, grams.y
-    n = min(len(a), len(b))
-    if n < 4:
-        raise ValueError(f"extrapolation needs at least 4 samples on each side, got {n}")
-    draw = np.random.default_rng(seed)
-    sizes = np.unique(np.linspace(max(2, n // 2), n, points).astype(int))
-    rows = [(draw.choice(len(a), k, replace=False), draw.choice(len(b), k, replace=False))
-            for k in sizes]  # fmt: skip
+    sizes, rows = subsets(len(a), len(b), points, seed)
     if sizes[0] <= a.shape[1]:
         _ = grams.xy  # once, before all ask for it at a time
     known = [whole] if whole is not None and len(a) == len(b) else []

@@ -42,7 +42,7 @@ class Run:
     @property
     def ids(self) -> list[str]:
         """Sample ids in the order of the rows."""
-        return [str(name) for name in self.samples.frame["sample_id"]]
+        return self.samples.ids
 
     def groups(self) -> list[str]:
         """Return the metric groups that the record answers, in its order."""
