@@ -91,17 +91,22 @@ def test_the_package_exposes_the_renderer_lazily():
 
 
 def test_rendering_stays_under_300_megabytes():
-    # Not ru_maxrss: it starts at what the parent held when it forked.
+    # Not ru_maxrss: it starts at what the parent held when it forked. The first of the two compiles
+    # the kernels where nobody has yet, which takes 40 MB once.
     code = (
         "import numpy as np\n"
         "from aubench.synfacs.render import render\n"
-        "for i in range(6): render(f'S{i:03d}', np.full(12, 3.0), i)\n"
+        "for i in range(12): render(f'S{i:03d}', np.full(12, 3.0), i)\n"
         "lines = open('/proc/self/status').read().splitlines()\n"
         "peak = next(line for line in lines if line.startswith('VmHWM'))\n"
         "print(int(peak.split()[1]) / 1024)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 300
+    compiling, drawing = (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for _ in range(2)
+    )
+    assert float(drawing.stdout) < 300
+    assert float(compiling.stdout) < 350
 
 
 @pytest.mark.parametrize("size", [16, 33, 64])

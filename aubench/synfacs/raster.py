@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 F32 = np.float32
+Array = np.ndarray[Any, Any]
 
 
 @njit(cache=True)
@@ -47,7 +48,7 @@ def _fill(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def interpolate(values, tris, owner, weights):  # type: ignore[no-untyped-def]
+def interpolate(values: Array, tris: Array, owner: Array, weights: Array) -> Array:
     """Return float32 [C, K]: vertex values [V, C] at K samples of triangles ``owner``."""
     K, C = owner.shape[0], values.shape[1]
     out = np.empty((C, K), np.float32)
@@ -61,13 +62,13 @@ def interpolate(values, tris, owner, weights):  # type: ignore[no-untyped-def]
 
 
 def rasterize(
-    points: np.ndarray[Any, Any],
-    tris: np.ndarray[Any, Any],
+    points: Array,
+    tris: Array,
     width: int,
     height: int,
     *,
     cull: bool,
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+) -> tuple[Array, Array, Array]:
     """Return the samples covered by triangles.
 
     Args:
