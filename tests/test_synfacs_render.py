@@ -1,5 +1,6 @@
 """The renderer at its edges: arguments, framing, memory, interactions at every strength."""
 
+import os
 import subprocess
 import sys
 import warnings
@@ -107,6 +108,25 @@ def test_rendering_stays_under_300_megabytes():
     )
     assert float(drawing.stdout) < 300
     assert float(compiling.stdout) < 350
+
+
+def test_compiled_loops_draw_what_python_draws():
+    requests = [("S003", 7, 32), ("S121", 2, 16)]
+    deep = [3.0, 0, 2, 0, 4, 0, 5, 1, 0, 2, 3, 5]
+    code = (
+        "import sys, numpy as np\n"
+        "from aubench.synfacs import kernels, raster\n"
+        "assert not hasattr(kernels.vertex_normals, 'py_func')  # plain Python\n"
+        "from aubench.synfacs.render import render\n"
+        f"for subject, seed, size in {requests}:\n"
+        f"    face = render(subject, np.array({deep}), seed, size=size)\n"
+        "    sys.stdout.buffer.write(face.tobytes())\n"
+    )
+    plain = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=plain)
+    assert not done.returncode, done.stderr
+    compiled = [render(s, np.array(deep), seed, size=size) for s, seed, size in requests]
+    assert done.stdout == b"".join(face.tobytes() for face in compiled)
 
 
 @pytest.mark.parametrize("size", [16, 33, 64])

@@ -12,9 +12,18 @@ Array = np.ndarray[Any, Any]
 
 
 @njit(cache=True)
-def _fill(  # type: ignore[no-untyped-def]
-    P, tris, cull, width, height, depth, owner, b1, b2
-):  # pragma: no cover - compiled
+def _fill(
+    P: Array,
+    tris: Array,
+    cull: bool,
+    width: int,
+    height: int,
+    depth: Array,
+    owner: Array,
+    b1: Array,
+    b2: Array,
+) -> None:
+    """Draw into flat buffers: depth, owning triangle, its two barycentric weights."""
     for t in range(tris.shape[0]):
         i, j, k = tris[t, 0], tris[t, 1], tris[t, 2]
         ax, ay, az = P[i, 0], P[i, 1], P[i, 2]
