@@ -61,6 +61,41 @@ def test_an_honest_bundle_holds_and_its_images_are_made_again(bundle):
     assert "--limit" in text and "numbers recomputed from the features agree" in text
 
 
+@pytest.fixture(scope="module")
+def tied(small_runs, tmp_path_factory):
+    """A bundle of images that are their own targets: every distance ties with a radius."""
+    from aubench.engine.run import RunConfig, execute
+
+    place = tmp_path_factory.mktemp("tied")
+    shutil.copytree(small_runs["oracle"], place / "run")
+    execute(RunConfig("oracle", "conflict", place / "run", limit=24, metrics=("prdc", "identity")))
+    return write_bundle(open_run(place / "run"), place / "bundle", limited=True)
+
+
+def test_images_that_are_their_own_targets_hold_though_all_their_distances_tie(tied, monkeypatch):
+    """Rounded on one side alone, the ties break: the interval moves by more than is tolerated."""
+    from aubench.report import verification
+
+    assert failures(tied) == []
+    monkeypatch.setattr(verification, "TOLERANCE", {"density": (0.0, 1e-9), "recall": (0.0, 1e-9)})
+    monkeypatch.setattr(verification, "COUNTED", frozenset())
+    assert not any(what.startswith(("density", "recall")) for what in failures(tied))
+    monkeypatch.setattr(verification, "_rounded", lambda m: m)
+    assert any(what.startswith("density") for what in failures(tied))
+
+
+def test_one_image_on_the_edge_is_tolerated_and_two_are_not(original):
+    from aubench.report.verification import _disagreement
+
+    row = read_bundle(original).record.score("fid").model_copy(
+        update={"metric": "coverage", "value": 0.5, "ci": None}
+    )  # fmt: skip
+    assert row.n == 24
+    for images, found in ((1, False), (2, True)):
+        other = row.model_copy(update={"value": 0.5 + images / 24})
+        assert bool(_disagreement(other, row)) is found
+
+
 def test_wide_arrays_are_halved_and_narrow_ones_exact(bundle, small_runs):
     run = small_runs["copy-reference"] / "features"
     read = read_bundle(bundle)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,11 @@ def _write_features(run: Run, folder: Path, rows: int) -> dict[str, int]:
 def _small(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     wide = array.ndim > 1 and array.shape[1] >= WIDE and array.dtype == np.float32
     return array.astype(np.float16) if wide else array
+
+
+def as_kept(arrays: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, npt.NDArray[np.float32]]:
+    """Return arrays float32 as they come out of a bundle: wide ones have been rounded to fp16."""
+    return {name: _small(array).astype(np.float32) for name, array in arrays.items()}
 
 
 def thumbnail(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
