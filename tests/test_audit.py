@@ -271,7 +271,7 @@ def test_the_command_writes_what_it_prints(aubench, tmp_path):
     p = found["provenance"]
     assert p["samples"] == 8 and p["seed"] == 3 and len(p["protocol_sha256"]) == 64
     assert p["networks"]["nano-a"] in p["metrics"]["aaad"] and p["renderer"].startswith("synfacs")
-    rows = list(csv.DictReader((tmp_path / "x/audit.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "x/audit.csv").read_text().splitlines()))
     assert len(rows) == 9 * len(p["metrics"]) and all("|" in row["id"] for row in rows)
     truth = next(row for row in rows if row["metric"] == "aaad" and row["kind"] == "faithful")
     wrong = [r for r in rows if r["metric"] == "aaad" and (r["kind"], r["level"]) == ("swap", "2")]

@@ -130,6 +130,20 @@ def test_an_au_that_one_run_misses_is_the_one_that_differs():
     assert single == [] and whole.interval is None
 
 
+def test_mean_f1_is_that_of_each_record_where_one_run_finds_what_was_never_asked():
+    """One false alarm gives its run an F1 of 0 that counts; the other run has none there."""
+    asked = labels(1)
+    asked[:, 5] = 0
+    clean, false = asked.astype(bool), asked.astype(bool)
+    false[17, 5] = True
+    names = [f"AU{au}" for au in AUS]
+    whole, single = of_f1(clean, false, asked, SUBJECTS, names)
+    assert whole.first == au_scores.mean_of(au_scores.f1(clean, asked)) == 1
+    assert whole.second == au_scores.mean_of(au_scores.f1(false, asked)) == pytest.approx(11 / 12)
+    assert whole.interval[0] <= whole.difference <= whole.interval[1]
+    assert [d.name for d in single] == [name for name in names if name != "AU10"]
+
+
 def test_most_different_samples_of_both_signs():
     pair = np.array([0.0, 5.0, 1.0, 0.0, 2.0]), np.array([0.0, 0.0, 4.0, 9.0, 2.0])
     assert most_different(pair, 4) == [1, 3, 2]

@@ -153,7 +153,7 @@ def test_a_foreign_or_malicious_dinov2_is_refused(tmp_path, capsys):
     torch.save(DinoV2(384, 11, 6).state_dict(), file)
     with pytest.raises(AubenchError, match="is not dinov2-vit-s-14"):
         dinov2_network("dinov2-vit-s-14", file)
-    file.write_bytes(pickle.dumps(Malice()))
+    file.write_bytes(pickle.dumps(Malice(), protocol=2))
     with pytest.raises(AubenchError, match="is not dinov2-vit-s-14"):
         dinov2_network("dinov2-vit-s-14", file)
     assert "pickled code" not in capsys.readouterr().out
@@ -175,7 +175,9 @@ class Published(torch.nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::torch.jit.TracerWarning"
+)  # of writing a TorchScript archive, as the published one is
 def test_clip_of_true_shape_is_torch_fidelitys_forward(tmp_path, monkeypatch):
     from torch_fidelity.feature_extractor_clip import FeatureExtractorCLIP
 

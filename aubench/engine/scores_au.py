@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,7 +12,7 @@ from aubench.engine.rows import row
 from aubench.facs import AUS
 from aubench.metrics import aaad as aaad_module
 from aubench.metrics import au_scores
-from aubench.metrics.bootstrap import bootstrap, bootstrap_mean
+from aubench.metrics.bootstrap import bootstrap, bootstrap_mean, interval, resamples
 from aubench.record import ScoreRow
 
 
@@ -75,13 +77,27 @@ def au(m: Measured) -> list[ScoreRow]:
     rows = [
         row("au_f1", f"f1|{id_}", au_scores.mean_of(per_au), n, up=True,
              ci=bootstrap(mean_f1, m.subjects, count=200), note=f"targets reach {ceiling:.3f}"),
-        row("au_auc", f"auc|{id_}", au_scores.mean_of(au_scores.auc(p, m.labels)), n, up=True),
+        row("au_auc", f"auc|{id_}", au_scores.mean_of(au_scores.auc(p, m.labels)), n, up=True,
+             ci=_ranked_interval(m, au_scores.auc_replicates)),
         row("off_target", f"off-target|{id_}", float(leak.mean()), n, up=False,
              ci=bootstrap_mean(leak, m.subjects)),
     ]  # fmt: skip
     for au, value in zip(AUS, per_au, strict=True):
         rows.append(row(f"au_f1_{au}", f"f1-AU{au}|{id_}", float(value), n, up=True))
     return rows
+
+
+def _ranked_interval(
+    m: Measured, replicates: Callable[..., npt.NDArray[np.float64]]
+) -> tuple[float, float] | None:
+    """Return the interval by subject of a mean over AUs of scores of the second detector's order.
+
+    None of one subject.
+    """
+    if len(set(m.subjects)) < 2:
+        return None
+    drawn = replicates(m.whole(m.second), m.labels, resamples(m.subjects, 200))
+    return interval(au_scores.row_means(drawn))
 
 
 def off_target_shares(m: Measured) -> npt.NDArray[np.float64]:
@@ -105,7 +121,8 @@ def control(m: Measured) -> list[ScoreRow]:
 
     precision = au_scores.mean_of(au_scores.average_precision(p, m.labels))
     return [
-        row("au_ap", f"ap|{id_}", precision, n, up=True),
+        row("au_ap", f"ap|{id_}", precision, n, up=True,
+             ci=_ranked_interval(m, au_scores.precision_replicates)),
         row("leakage", f"leakage-beyond-targets|{id_}", excess(np.arange(n)), n, up=False,
              ci=bootstrap(excess, m.subjects, count=200), note="by pair: leakage.csv"),
     ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,6 +49,68 @@ def average_precision(p: Probabilities, labels: Labels) -> Vector:
     ])  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Ranking:
+    """Samples of an AU from the surest on: rows [N], commanded [N], last place of each tie [G]."""
+
+    order: npt.NDArray[np.int64]
+    on: npt.NDArray[np.bool_]
+    ends: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, p: npt.NDArray[np.floating[Any]], on: npt.NDArray[np.bool_]) -> _Ranking:
+        order = np.argsort(-p, kind="stable")
+        return cls(order, on[order], np.flatnonzero(np.diff(p[order], append=np.nan) != 0))
+
+    def swept(self, weight: Vector) -> tuple[Vector, Vector]:
+        """Return the weight of commanded and of other samples down to each tie, [G] both."""
+        weights = weight[self.order]
+        yes, no = np.where(self.on, weights, 0), np.where(self.on, 0, weights)
+        return np.cumsum(yes)[self.ends], np.cumsum(no)[self.ends]
+
+
+def _replicates(
+    p: Probabilities, labels: Labels, draws: Sequence[npt.NDArray[np.int64]]
+) -> Iterator[tuple[int, int, Vector, Vector]]:
+    """Yield resample, AU, and what ``_Ranking.swept`` gives where both classes were drawn."""
+    ranked = [_Ranking.of(p[:, k], labels[:, k] == 1) for k in range(labels.shape[1])]
+    for i, rows in enumerate(draws):
+        weight = np.bincount(rows, minlength=len(p)).astype(np.float64)
+        for k, ranking in enumerate(ranked):
+            yes, no = ranking.swept(weight)
+            if len(yes) and yes[-1] > 0 and no[-1] > 0:
+                yield i, k, yes, no
+
+
+def auc_replicates(
+    p: Probabilities, labels: Labels, draws: Sequence[npt.NDArray[np.int64]]
+) -> Vector:
+    """Return ``auc`` of each resample of the rows, [R, 12]; a drawn row counts as a weight.
+
+    Args:
+        p: probabilities [N, 12].
+        labels: commanded AUs [N, 12].
+        draws: R arrays of row indices, from ``bootstrap.resamples``.
+    """
+    out = np.full((len(draws), labels.shape[1]), np.nan)
+    for i, k, yes, no in _replicates(p, labels, draws):
+        above = yes - np.diff(yes, prepend=0) / 2  # commanded samples above each tie, half inside
+        out[i, k] = np.diff(no, prepend=0) @ above / (yes[-1] * no[-1])
+    return out
+
+
+def precision_replicates(
+    p: Probabilities, labels: Labels, draws: Sequence[npt.NDArray[np.int64]]
+) -> Vector:
+    """Return ``average_precision`` of each resample, as ``auc_replicates`` does of ``auc``."""
+    out = np.full((len(draws), labels.shape[1]), np.nan)
+    for i, k, yes, no in _replicates(p, labels, draws):
+        total = yes + no
+        precision = np.divide(yes, total, out=np.zeros(len(yes)), where=total > 0)
+        out[i, k] = np.diff(yes, prepend=0) @ precision / yes[-1]
+    return out
+
+
 def leakage_matrix(found: npt.NDArray[np.bool_], labels: Labels) -> npt.NDArray[np.float64]:
     """Return how often AU j is found where AU i is commanded and j is not: float64 [12, 12].
 
@@ -66,6 +130,15 @@ def mean_of(values: Vector) -> float:
     """Return the mean over the AUs that could be scored, NaN if none could."""
     kept = values[np.isfinite(values)]
     return float(kept.mean()) if len(kept) else float("nan")
+
+
+def row_means(values: Vector) -> Vector:
+    """Return the mean of each row [R, K] over what could be scored, NaN where nothing could."""
+    known = np.isfinite(values)
+    count = known.sum(1)
+    out = np.full(len(count), np.nan)
+    total = np.where(known, values, 0).sum(1)
+    return np.asarray(np.divide(total, count, out=out, where=count > 0))
 
 
 def off_target(found: npt.NDArray[np.bool_], labels: Labels) -> Vector:

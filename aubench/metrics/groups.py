@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from aubench.metrics.au_scores import row_means
 from aubench.metrics.bootstrap import interval
 
 Vector = npt.NDArray[np.float64]
@@ -39,12 +40,7 @@ class SubjectSums:
     def __call__(self, weights: Vector) -> Vector:
         """Return the score [P] for weights of subjects [P, S]; NaN where nothing counts."""
         top, bottom = weights @ self.top, weights @ self.bottom
-        ratio = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
-        known = np.isfinite(ratio)
-        count = known.sum(1)
-        total = np.where(known, ratio, 0).sum(1)
-        out = np.full(len(count), np.nan)
-        return np.asarray(np.divide(total, count, out=out, where=count > 0))
+        return row_means(np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0))
 
 
 def mean_sums(values: npt.ArrayLike, subjects: Sequence[str]) -> SubjectSums:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aubench.metrics.au_scores import icc
+from aubench.metrics.au_scores import icc, row_means
 
 Floats = npt.NDArray[np.floating[Any]]
 Vector = npt.NDArray[np.float64]
@@ -114,21 +114,17 @@ def interaction_error(response: Floats, truth: Floats) -> Vector:
 
     In levels of intensity; 0 is best. NaN where a grid has no complete contrast.
     """
-    return _row_means(np.abs(interaction(response) - interaction(truth)))
+    return _means(np.abs(interaction(response) - interaction(truth)))
 
 
 def interaction_size(truth: Floats) -> Vector:
     """Return the error [S] of a face in which groups only add up, for grids [S, A, B]."""
-    return _row_means(np.abs(interaction(truth)))
+    return _means(np.abs(interaction(truth)))
 
 
-def _row_means(values: Vector) -> Vector:
-    flat_values = values.reshape(len(values), -1)
-    known = np.isfinite(flat_values)
-    count = known.sum(1)
-    total = np.where(known, flat_values, 0).sum(1)
-    out = np.full(len(count), np.nan)
-    return np.asarray(np.divide(total, count, out=out, where=count > 0))
+def _means(values: Vector) -> Vector:
+    """Return the mean of each entry of the first axis over what is known, [S]."""
+    return row_means(values.reshape(len(values), -1))
 
 
 def agreement(found: Floats, intensities: Floats) -> Vector:
@@ -157,4 +153,4 @@ def distance(found: Floats, intensities: Floats) -> Vector:
         found: estimates [N, K], NaN where there is none.
         intensities: commanded [N, K], 0 to 5, NaN where unknown.
     """
-    return _row_means(np.abs(np.asarray(found, np.float64) - intensities))
+    return _means(np.abs(np.asarray(found, np.float64) - intensities))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from aubench.metrics.au_scores import mean_of, row_means
 from aubench.metrics.bootstrap import detectable_effect, interval, paired_difference
 
 Vector = npt.NDArray[np.float64]
@@ -151,7 +152,7 @@ def draws(subjects: int, count: int = COUNT, seed: int = SEED) -> Vector:
 def of_f1(
     first: Found, second: Found, labels: Labels, subjects: Sequence[str], names: Sequence[str]
 ) -> tuple[Difference, list[Difference]]:
-    """Return the difference of mean F1 and of each AU's.
+    """Return the difference of mean F1, of the means that the records state, and of each AU's.
 
     Args:
         first: AUs found, bool [N, 12].
@@ -162,17 +163,17 @@ def of_f1(
     """
     a, b = Counts.of(first, labels, subjects), Counts.of(second, labels, subjects)
     weights = draws(len(a.hit))
-    one, two, both = a.f1(), b.f1(), a.f1(weights) - b.f1(weights)
+    one, two = a.f1(), b.f1()
+    drawn = a.f1(weights), b.f1(weights)
+    both = drawn[0] - drawn[1]
     single = [
         of_replicates(name, float(one[k]), float(two[k]), both[:, k],
                       int(labels[:, k].sum()), higher=True)
         for k, name in enumerate(names)
     ]  # fmt: skip
-    scored = np.isfinite(one) & np.isfinite(two)
-    if not scored.any():
-        return of_replicates("au_f1", float("nan"), float("nan"), np.zeros(0), 0, higher=True), []
+    # Each mean is over the AUs that its own run has an F1 of, as in the run's record.
     whole = of_replicates(
-        "au_f1", float(one[scored].mean()), float(two[scored].mean()),
-        np.nanmean(both[:, scored], axis=1), len(labels), higher=True,
+        "au_f1", mean_of(one), mean_of(two),
+        row_means(drawn[0]) - row_means(drawn[1]), len(labels), higher=True,
     )  # fmt: skip
     return whole, corrected([d for d in single if np.isfinite(d.difference)])
