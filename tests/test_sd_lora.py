@@ -133,6 +133,24 @@ def test_killed_training_resumes_to_the_same_weights(base, tmp_path):
         resumed.resume()
 
 
+def test_what_is_trained_is_looked_up_once(base, tmp_path, monkeypatch):
+    loop = Adapter(SETTINGS, tmp_path, "cpu", pictures(), open_base(base))
+    expected = {
+        f"{part}.{key}"
+        for part, module in loop.modules.items()
+        for key, value in module.named_parameters()
+        if value.requires_grad
+    }
+    assert set(loop.trained) == expected
+    before = {key: value.detach().clone() for key, value in loop.trained.items()}
+    monkeypatch.delattr(type(loop).__mro__[2], "_trained")
+    loop.step()
+    assert any(not torch.equal(before[key], value) for key, value in loop.trained.items())
+    loop.save()
+    loop.resume()
+    loop.take_average()
+
+
 def test_autoencoder_learns(tmp_path, monkeypatch):
     monkeypatch.setitem(SHAPES, "nano", TINY)
     settings = Settings(stage=1, steps=30, batch=4, rate=3e-3)

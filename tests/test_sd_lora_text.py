@@ -1,5 +1,8 @@
 """SD 1.5 with LoRA: its true shape, long texts, the tokenizer, masked batches."""
 
+import json
+import shutil
+
 import pytest
 import torch
 from aubench_baselines.sd_adapter import (
@@ -7,8 +10,20 @@ from aubench_baselines.sd_adapter import (
     add_adapters,
 )
 from aubench_baselines.sd_base import write_random_base
+from aubench_baselines.sd_loop import Settings
+from aubench_baselines.sd_lora import SHIPPED
 from aubench_baselines.sd_shapes import SHAPES
-from aubench_baselines.sd_text import encode, encode_ragged, pieces
+from aubench_baselines.sd_text import (
+    END,
+    GENERIC,
+    LETTERS,
+    START,
+    encode,
+    encode_ragged,
+    pieces,
+    train_tokenizer,
+)
+from aubench_baselines.sd_train import fresh_base
 from sd_parts import LONG, open_base
 from tiny_base import TINY
 
@@ -65,6 +80,37 @@ def test_tokenizer_agrees_with_plain_clip_encoding(base):
     usual = tokenizer(text, padding="max_length", max_length=77, truncation=True)["input_ids"]
     assert pieces(tokenizer, text, "chunk") == [usual]
     assert "brows" in tokenizer.decode(usual)
+
+
+def test_equal_texts_train_equal_tokenizers(tmp_path):
+    """Ids and merges, although the trainer's hash maps are seeded anew each time."""
+    texts = [*GENERIC, LONG, "Zwölf brows: 12?", "pull, pulled, puller"]
+    made = []
+    for i in range(4):
+        train_tokenizer(tmp_path / str(i), 300, texts[::-1] if i % 2 else texts)
+        files = ("vocab.json", "merges.txt", "tokenizer_config.json")
+        made.append([(tmp_path / str(i) / name).read_bytes() for name in files])
+    assert all(one == made[0] for one in made)
+    names = json.loads(made[0][0])
+    assert list(names.values()) == list(range(300)) and [*names][-2:] == [START, END]
+    assert [*names][: len(LETTERS)] == list(LETTERS)
+    merges = made[0][1].decode().splitlines()[1:]
+    assert len(merges) > 100 and all("".join(pair.split()) in names for pair in merges)
+
+
+def test_a_training_that_goes_on_keeps_its_tokenizer(tmp_path):
+    folder, shipped = tmp_path / "sd15-nano-base", SHIPPED.parent / "sd15-nano-base"
+    for name in ("vae", "tokenizer"):
+        shutil.copytree(shipped / name, folder / name)
+    (tmp_path / "stage2.checkpoint.pt").touch()
+    place = folder / "tokenizer" / "vocab.json"
+    before = place.read_bytes()
+    pipe = fresh_base(Settings(stage=2), folder)
+    assert place.read_bytes() == before
+    assert pipe.tokenizer.get_vocab() == json.loads(before)
+    (tmp_path / "stage2.checkpoint.pt").unlink()
+    fresh_base(Settings(stage=2), folder)
+    assert len(json.loads(place.read_bytes())) == len(json.loads(before))
 
 
 def test_masked_batch_equals_texts_one_by_one(base):

@@ -125,9 +125,10 @@ class Loop:
         self.modules = self.make()
         for module in self.modules.values():
             module.to(device)
-        self.average = {key: value.detach().clone() for key, value in self._trained()}
+        self.trained = dict(self._trained())
+        self.average = {key: value.detach().clone() for key, value in self.trained.items()}
         self.optimiser = torch.optim.AdamW(
-            [value for _, value in self._trained()],
+            list(self.trained.values()),
             lr=settings.rate, betas=(0.9, 0.99), weight_decay=1e-2,
         )  # fmt: skip
 
@@ -144,6 +145,7 @@ class Loop:
         raise NotImplementedError
 
     def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield what is trained; slow on a large network, so asked once."""
         for name, module in self.modules.items():
             for key, value in module.named_parameters():
                 if value.requires_grad:
@@ -159,7 +161,7 @@ class Loop:
         state = {
             "settings": asdict(self.s), "step": self.number, "seconds": self.seconds,
             "log": self.log, "average": self.average,
-            "trained": {key: value.detach() for key, value in self._trained()},
+            "trained": {key: value.detach() for key, value in self.trained.items()},
             "optimiser": self.optimiser.state_dict(),
         }  # fmt: skip
         with atomic_path(self.checkpoint) as temporary:
@@ -182,7 +184,7 @@ class Loop:
                     "use another --out",
                 )
         with torch.no_grad():
-            for key, value in self._trained():
+            for key, value in self.trained.items():
                 value.copy_(state["trained"][key])
         self.optimiser.load_state_dict(state["optimiser"])
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
@@ -191,7 +193,7 @@ class Loop:
     def take_average(self) -> None:
         """Put the moving average into the networks."""
         with torch.no_grad():
-            for key, value in self._trained():
+            for key, value in self.trained.items():
                 value.copy_(self.average[key])
 
     def _rate(self) -> float:
@@ -211,12 +213,12 @@ class Loop:
                 loss, shown = self.loss(rows, draw)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
-        nn.utils.clip_grad_norm_([value for _, value in self._trained()], 1.0)
+        nn.utils.clip_grad_norm_(list(self.trained.values()), 1.0)
         self.optimiser.step()
         self.number += 1
         decay = min(0.995, (1 + self.number) / (10 + self.number))
         with torch.no_grad():
-            for key, value in self._trained():
+            for key, value in self.trained.items():
                 self.average[key].lerp_(value, 1 - decay)
         return shown
 

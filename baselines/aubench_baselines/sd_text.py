@@ -34,10 +34,15 @@ GENERIC = tuple(
 """What the base learns to draw neutral faces from; no word of an Action Unit."""
 
 
+LETTERS = tuple("abcdefghijklmnopqrstuvwxyz0123456789,.;:'-()")
+"""Byte pieces that a trained vocabulary holds, whether or not its texts do."""
+
+
 def train_tokenizer(folder: Path, vocabulary: int, texts: Iterable[str]) -> None:
     """Train byte-pair merges in CLIP's file format (``vocab.json``, ``merges.txt``).
 
-    Byte pieces come first, then the same that end a word, then merges, then both marks.
+    Byte pieces come first, then the same that end a word, then merges, then both marks. Equal texts
+    give equal files, in whatever order they come.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
@@ -46,24 +51,35 @@ def train_tokenizer(folder: Path, vocabulary: int, texts: Iterable[str]) -> None
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
-    letters = list("abcdefghijklmnopqrstuvwxyz0123456789,.;:'-()")
+    known = list(texts)
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary - 2 - len(letters),
-        initial_alphabet=letters,
+        vocab_size=vocabulary - 2,
+        # The trainer numbers pieces in the order of a hash map, anew in each process, and of two
+        # pairs that are equally frequent it merges the one of lower numbers: so numbers are given.
+        special_tokens=_first_pieces(tokenizer, known),
         end_of_word_suffix="</w>",
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(known, trainer)
     state = json.loads(tokenizer.to_str())["model"]
-    known = sorted(state["vocab"], key=state["vocab"].get)
-    known += [f"{letter}</w>" for letter in letters if f"{letter}</w>" not in state["vocab"]]
-    known += [f"<|unused{i}|>" for i in range(vocabulary - 2 - len(known))]
+    pieces = sorted(state["vocab"], key=state["vocab"].get)
+    pieces += [f"<|unused{i}|>" for i in range(vocabulary - 2 - len(pieces))]
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in state["merges"]]
-    names = {word: i for i, word in enumerate([*known[: vocabulary - 2], START, END])}
+    names = {word: i for i, word in enumerate([*pieces, START, END])}
     write_text(folder / "vocab.json", json.dumps(names, ensure_ascii=False) + "\n")
     write_text(folder / "merges.txt", "#version: 0.2\n" + "\n".join(merges) + "\n")
     settings = {"model_max_length": LENGTH, "tokenizer_class": "CLIPTokenizer"}
     write_text(folder / "tokenizer_config.json", json.dumps(settings) + "\n")
+
+
+def _first_pieces(tokenizer: Any, texts: Sequence[str]) -> list[str]:
+    """Return the single byte pieces of texts, then those that end a word."""
+    found: set[str] = set()
+    for text in texts:
+        words = tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))
+        found.update(*(word for word, _ in words))
+    letters = [*LETTERS, *sorted(found.difference(LETTERS))]
+    return [*letters, *(f"{letter}</w>" for letter in letters)]
 
 
 def check_way(way: str) -> str:

@@ -318,6 +318,8 @@ def train_base(settings: Settings, out: Path, device: str) -> Path:
 def fresh_base(settings: Settings, folder: Path) -> Any:
     """Return a pipeline of stage 1's autoencoder and untrained networks; trains the tokenizer.
 
+    A training that goes on keeps the tokenizer that it began with.
+
     Raises:
         AubenchError: stage 1 was not trained there.
     """
@@ -333,12 +335,14 @@ def fresh_base(settings: Settings, folder: Path) -> Any:
     if not (folder / "vae" / "config.json").is_file():
         raise AubenchError(f"no autoencoder in {folder}", "train --stage 1 first")
     shape = shape_of(settings.preset)
-    texts = [
-        describe(parse_aus(name), seed=k).text
-        for name in train_combinations()
-        for k in range(WORDINGS)
-    ]
-    train_tokenizer(folder / "tokenizer", shape.vocabulary, [*texts, *GENERIC])
+    begun = (folder.parent / "stage2.checkpoint.pt").is_file()
+    if not begun or not (folder / "tokenizer" / "vocab.json").is_file():
+        texts = [
+            describe(parse_aus(name), seed=k).text
+            for name in train_combinations()
+            for k in range(WORDINGS)
+        ]
+        train_tokenizer(folder / "tokenizer", shape.vocabulary, [*texts, *GENERIC])
     torch.manual_seed(settings.seed)
     return StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(folder / "vae").float(),
