@@ -54,6 +54,15 @@ def test_a_misbehaving_plugin_is_named_and_the_run_resumes(aubench, tmp_path, fa
     assert read_record(tmp_path / "run" / "record.json").counts.generated == LIMIT
 
 
+def test_a_run_that_was_refused_binds_no_later_one(aubench, tmp_path):
+    aubench(*CHEAP, "--out", "run", "--option", "nothing=1", check=2)
+    assert (tmp_path / "run" / "run.json").is_file()
+    aubench(*CHEAP, "--out", "run", check=0)
+    line = aubench(*CHEAP, "--out", "run", "--seed", 1, check=2).stderr.splitlines()[-1]
+    assert "holds a run with seed = 0, now 1" in line  # images bind
+    assert read_record(tmp_path / "run" / "record.json").counts.generated == LIMIT
+
+
 def test_a_failed_sample_is_counted_and_scored(aubench, tmp_path):
     aubench(*WORDS, "kid,aaad,au", "--out", "run", check=0, STRANGER_FAULT="sample")
     record = read_record(tmp_path / "run" / "record.json")

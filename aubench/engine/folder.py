@@ -189,22 +189,37 @@ class RunFolder:
         self._check_foreign()
         if fresh:
             self._clear()
+        if self._stated.is_file() and self._refused(identity):
+            self._clear()
         if self._stated.is_file():
             self._check(identity)
         else:
             write_text(self._stated, json.dumps(identity, indent=1) + "\n")
         self._read_ledger()
 
+    def _refused(self, identity: dict[str, Any]) -> bool:
+        """Whether another run was asked for here and refused before it made anything."""
+        made = (self.ledger.name, "images", SHARDS)
+        if any((self.path / name).exists() for name in made):
+            return False
+        former = self._former()
+        return former is not None and former.keys() == identity.keys() and former != identity
+
+    def _former(self) -> dict[str, Any] | None:
+        """Return what a run here was asked for; None if the file is damaged."""
+        try:
+            former = json.loads(self._stated.read_text(encoding="utf-8"))
+        except ValueError:
+            return None
+        return former if isinstance(former, dict) else None
+
     @property
     def _stated(self) -> Path:
         return self.path / "run.json"
 
     def _check(self, identity: dict[str, Any]) -> None:
-        try:
-            former = json.loads(self._stated.read_text(encoding="utf-8"))
-        except ValueError:
-            former = None
-        if not isinstance(former, dict):
+        former = self._former()
+        if former is None:
             raise AubenchError(f"{self._stated} is damaged", "start again with --fresh")
         for key, value in identity.items():
             if former.get(key) != value:
