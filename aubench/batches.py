@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,3 +22,48 @@ def padded(images: Images, size: int) -> Images:
     """Return ``size`` images, the last one repeated, for at most as many [N, H, W, 3]."""
     short = size - len(images)
     return np.concatenate([images, np.repeat(images[-1:], short, 0)]) if short else images
+
+
+@contextmanager
+def exactly(device: str) -> Iterator[None]:
+    """Let networks measure in float32 that is float32, whatever a process was set to before.
+
+    No gradients, no autocast, no TF32 or bfloat16 inside products (torch's default for convolutions
+    on GPUs is TF32, ten bits), and no choice of kernels by a race. Settings are put back.
+
+    Args:
+        device: torch device.
+    """
+    import torch
+
+    cudnn = torch.backends.cudnn
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.split(":")[0], enabled=False),
+        cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False),
+        _products(torch),
+    ):
+        yield
+
+
+@contextmanager
+def _products(torch: Any) -> Iterator[None]:
+    """Take products and convolutions of float32 as they are; releases of torch differ in how."""
+    backends = torch.backends
+    owners = ((backends.cuda, "matmul"), (backends.cudnn, "conv"), (backends.mkldnn, "matmul"),
+              (backends.mkldnn, "conv"))  # fmt: skip
+    found: list[Any] = [getattr(owner, name, None) for owner, name in owners]
+    parts = [part for part in found if hasattr(part, "fp32_precision")]
+    before = [part.fp32_precision for part in parts]
+    general = None if parts else torch.get_float32_matmul_precision()  # before torch 2.9
+    try:
+        for part in parts:
+            part.fp32_precision = "ieee"
+        if general:
+            torch.set_float32_matmul_precision("highest")
+        yield
+    finally:
+        for part, value in zip(parts, before, strict=True):
+            part.fp32_precision = value
+        if general:
+            torch.set_float32_matmul_precision(general)

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from aubench.detectors import load_detector
 from aubench.engine import measured
+from aubench.identity import load_identity
 from aubench.metrics import extractors
 from aubench.metrics.au_scores import auc
 from aubench.metrics.frechet import frechet, frechet_infinity, gram_frechet_infinity
@@ -115,6 +116,54 @@ def dead(x):
     out[:, ::3] = 0
     out[1:, 1] = 0
     return out
+
+
+@pytest.fixture
+def coarse():
+    """A process set up for speed, as a training would be."""
+    matmul, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn
+    former = cudnn.benchmark, cudnn.allow_tf32
+    torch.set_float32_matmul_precision("medium")
+    cudnn.benchmark = cudnn.allow_tf32 = True
+    with torch.autocast("cpu", torch.bfloat16):
+        yield
+    assert cudnn.benchmark and cudnn.allow_tf32, "settings of the process were not put back"
+    assert torch.get_float32_matmul_precision() == "medium"
+    torch.set_float32_matmul_precision(matmul)
+    cudnn.benchmark, cudnn.allow_tf32 = former
+
+
+TEXTS = ["The inner brows rise.", "The lip corners are pulled up and the cheeks are lifted."]
+MEASURES = {
+    "extractor": lambda: extractors.load_extractor("efficientnet-lite0")(pictures(3))["features"],
+    "nano-a": lambda: load_detector("nano-a").probabilities(pictures(3)),
+    "nano-b": lambda: load_detector("nano-b").probabilities(pictures(3)),
+    "identity": lambda: load_identity("nano-id").embeddings(pictures(3)),
+    "text": lambda: load_text_au().probabilities(TEXTS),
+}
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_measures_are_deaf_to_the_process(name, request):
+    """Autocast around them and products in bfloat16 change no bit: they switch both off."""
+    plain = MEASURES[name]()
+    request.getfixturevalue("coarse")
+    np.testing.assert_array_equal(MEASURES[name](), plain)
+
+
+def test_networks_measure_without_tf32(monkeypatch):
+    seen = {}
+
+    def look(x):
+        backends = torch.backends
+        seen.update(tf32=backends.cudnn.allow_tf32, race=backends.cudnn.benchmark)
+        seen.update(fixed=backends.cudnn.deterministic, grad=torch.is_grad_enabled())
+        return {"features": x.mean((2, 3))}
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    extractors.in_micro_batches(pictures(2), "cpu", look)
+    assert seen == {"tf32": False, "race": False, "fixed": True, "grad": False}
+    assert torch.backends.cudnn.allow_tf32 and not torch.backends.cudnn.deterministic
 
 
 @pytest.mark.parametrize(("n", "m", "d"), [(60, 50, 20), (30, 40, 64), (40, 30, 35)])

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from aubench.batches import check_images, padded
+from aubench.batches import check_images, exactly, padded
 from aubench.detectors import checkpoints
 from aubench.detectors.backbones import PooledPyramid, ResidualTokens
 from aubench.detectors.checkpoints import Layout
@@ -127,7 +127,7 @@ class NetworkDetector(Detector):
         """Return float32 [N, 12] for uint8 RGB [N, H, W, 3]; the same in any batch."""
         check_images(images)
         out = np.full((len(images), len(AUS)), np.nan, np.float32)
-        with torch.inference_mode():
+        with exactly(self.device):
             for i in range(0, len(images), self.micro_batch):
                 part = self.preparation.pixels(images[i : i + self.micro_batch])
                 whole = np.ascontiguousarray(padded(part, self.micro_batch))

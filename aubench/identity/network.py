@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aubench.batches import check_images, padded
+from aubench.batches import check_images, exactly, padded
 from aubench.errors import AubenchError
 from aubench.shipped import restore
 
@@ -121,7 +121,7 @@ class Identity:
         """
         check_images(images)
         out = np.empty((len(images), self.dimensions), np.float32)
-        with torch.inference_mode():
+        with exactly(self.device):
             for i in range(0, len(images), MICRO_BATCH):
                 part = images[i : i + MICRO_BATCH]
                 whole = np.ascontiguousarray(padded(part, MICRO_BATCH))

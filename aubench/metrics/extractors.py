@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from aubench.batches import check_images, padded
+from aubench.batches import check_images, exactly, padded
 from aubench.errors import AubenchError, suggest
 from aubench.files import sha256_file
 
@@ -55,7 +55,7 @@ def in_micro_batches(
 ) -> Arrays:
     """Run a network over images uint8 [N, H, W, 3] in padded batches of one size."""
     parts: dict[str, list[npt.NDArray[np.float32]]] = {}
-    with torch.inference_mode(), torch.autocast(device.split(":")[0], enabled=False):
+    with exactly(device):
         for i in range(0, len(images), MICRO_BATCH):
             part = images[i : i + MICRO_BATCH]
             for name, value in run(to_tensor(padded(part, MICRO_BATCH), device)).items():

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from aubench.batches import exactly
 from aubench.errors import AubenchError
 from aubench.files import sha256_bytes, sha256_file
 from aubench.metrics.expressions import Expressions, load_expressions
@@ -179,7 +180,7 @@ def load_legibility(
         _check_kind(folder)
         model, processor, tokenizer = _read(folder)
         model.to(device)
-        with torch.inference_mode():
+        with exactly(device):
             words = word_embeddings(model, tokenizer, table.questions())
     except Exception as error:  # whatever a foreign folder makes of the loaders
         reason = str(error).strip().splitlines() or [type(error).__name__]

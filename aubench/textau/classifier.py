@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from aubench.batches import exactly
 from aubench.errors import AubenchError, suggest
 from aubench.files import sha256_file
 
@@ -172,7 +173,7 @@ class TextAU:
         """Return float32 [N, 12]; equal texts are computed once."""
         distinct = sorted(set(texts), key=lambda text: (len(text), text))
         found: dict[str, npt.NDArray[np.float32]] = {}
-        with torch.inference_mode():
+        with exactly(self.device):
             for i in range(0, len(distinct), BATCH):
                 part = distinct[i : i + BATCH]
                 ids, mask = (x.to(self.device) for x in self.tokens(part))
