@@ -25,7 +25,8 @@ from aubench.engine.parts import assemble, read_part
 from aubench.engine.ray_worker import ERROR, Worker
 from aubench.engine.recording import Made
 from aubench.engine.run import Maker, state_weights, supported
-from aubench.engine.shards import info_of, versions
+from aubench.engine.shards import versions
+from aubench.engine.stamp import info_of
 from aubench.errors import AubenchError
 from aubench.files import sha256_bytes, write_bytes
 from aubench.progress import bar

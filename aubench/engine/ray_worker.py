@@ -93,7 +93,8 @@ class Worker:
         from aubench.engine.costs import Meter
         from aubench.engine.job import config_of, prepare
         from aubench.engine.provenance import hardware
-        from aubench.engine.shards import plain_info, versions
+        from aubench.engine.shards import versions
+        from aubench.engine.stamp import plain_info
 
         torch.set_num_threads(self._threads)
         meter = Meter(None)

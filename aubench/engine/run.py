@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aubench.engine import stamp
 from aubench.engine.costs import COSTS, Meter
 from aubench.engine.folder import RunFolder
 from aubench.engine.job import Job, RunConfig, image_source, prepare
@@ -60,6 +61,37 @@ def make_here(job: Job, folder: RunFolder, meter: Meter, part: SampleSet | None 
     return Made(loaded.info, size, generator.weights_sha256)
 
 
+def made_of(
+    job: Job, folder: RunFolder, meter: Meter, maker: Maker, part: SampleSet | None = None
+) -> Made:
+    """Return what made the images of a folder, after making those that it lacks.
+
+    Where it lacks none, the generator is not loaded.
+
+    Args:
+        job: what is asked for.
+        folder: that takes them.
+        meter: of the folder.
+        maker: makes them.
+        part: of the samples, all of them if None.
+    """
+    samples, config = part or job.samples, job.config
+    if not config.check_determinism:
+        with meter.stage("load"):
+            found = stamp.kept(folder, config, samples.ids)
+        if found is not None:
+            state_weights(folder, found.weights_sha256)
+            job.choices.write(folder.path)
+            with meter.stage("render"):
+                meter.count(job.prefetch(samples, found.size))
+            return found
+    stamp.forget(folder)
+    before = stamp.sources(config)  # a file that changes while images are made is another one
+    made = maker(job, folder, meter)
+    stamp.keep(folder, made, before)
+    return made
+
+
 def execute(config: RunConfig, maker: Maker = make_here) -> Record:
     """Run a model on a protocol; resumes what the run folder already holds.
 
@@ -77,7 +109,7 @@ def execute(config: RunConfig, maker: Maker = make_here) -> Record:
     folder = RunFolder(config.out)
     with folder.claimed(job.identity(), fresh=config.fresh):
         meter = Meter(folder.path / COSTS)
-        made = maker(job, folder, meter)
+        made = made_of(job, folder, meter, maker)
         return finish(job, folder, made, meter)
 
 

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from aubench.engine.costs import COSTS, Meter
 from aubench.engine.folder import SHARDS, RunFolder
 from aubench.engine.job import RunConfig, prepare
 from aubench.engine.parts import measure_part
-from aubench.engine.run import make_here
+from aubench.engine.run import made_of, make_here
+from aubench.engine.stamp import info_of, plain_info
 from aubench.errors import AubenchError
 from aubench.files import sha256_json, write_text
 from aubench.generator import GeneratorInfo
@@ -121,18 +123,6 @@ def versions() -> dict[str, str]:
     return {"aubench": __version__, **package_versions()}
 
 
-def info_of(data: dict[str, Any]) -> GeneratorInfo:
-    """Return what ``plain_info`` was given."""
-    told: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-    return GeneratorInfo(**{**told, "inputs": frozenset(data["inputs"])})
-
-
-def plain_info(info: GeneratorInfo) -> dict[str, Any]:
-    """Return what a generator says of itself, as JSON holds it."""
-    data = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(info).items()}
-    return {**data, "inputs": sorted(info.inputs)}
-
-
 def run_shard(config: RunConfig, shard: Shard) -> tuple[Path, Finished]:
     """Make and measure one shard of a run; resumes what its folder holds.
 
@@ -157,7 +147,7 @@ def run_shard(config: RunConfig, shard: Shard) -> tuple[Path, Finished]:
     folder = RunFolder(config.out / SHARDS / shard.name)
     with folder.claimed(job.identity(str(shard)), fresh=config.fresh):
         meter = Meter(folder.path / COSTS)
-        made = make_here(job, folder, meter, part)
+        made = made_of(job, folder, meter, partial(make_here, part=part), part)
         with meter.stage("measure"):
             measure_part(job, folder, part, made.size)
         ids = part.ids
