@@ -284,3 +284,10 @@ def test_memorisation_without_an_answer_is_a_dash_with_its_reason():
     assert notes == dict.fromkeys(["memorised", "memory_ratio", "authenticity"], "not rendered") | {
         "memorised_person": "no network"
     }
+
+
+def test_the_list_of_all_training_faces_is_made_once():
+    """Asked for face by face, 20,000 lists of 20,000 names took longer than all other scores."""
+    faces = TrainingFaces((("a", "b"), ("b", "c")))
+    assert faces.keys == ["a", "b", "b", "c"] and faces.first_rows() == [0, 1, 3]
+    assert faces.keys is faces.keys

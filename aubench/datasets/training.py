@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class TrainingFaces:
 
     packs: tuple[tuple[str, ...], ...]
 
-    @property
+    @cached_property
     def keys(self) -> list[str]:
         """All keys, in the order of the packs."""
         return [key for pack in self.packs for key in pack]
