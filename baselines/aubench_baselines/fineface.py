@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from aubench.cards import Card
+from aubench.datasets.disfa import CODED as THEIRS
 from aubench.errors import AubenchError
 from aubench.facs import AUS
 from aubench.files import sha256_bytes, sha256_file
 from aubench.generator import Generator, GeneratorInfo, Request, Unsupported, WeightSource
-from aubench_baselines.fineface_modules import AUS as THEIRS
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,13 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aubench.datasets.disfa import CODED as AUS
 from aubench_baselines.tensors import fill_strictly
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-AUS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
-"""Its AUs, DISFA's, in the order of its vector; intensities are 0..5."""
 
 ENCODED = {1024: 64, 768: 756}
 """Width of the encoder's output by width of the base's text states (SD 2.1, SD 1.5)."""

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aubench_baselines.fineface_modules import AUS, attend
+from aubench.datasets.disfa import CODED as AUS
+from aubench_baselines.fineface_modules import attend
 from aubench_baselines.tensors import fill_strictly
 
 PROMPT = "A close up of a person."
