@@ -126,8 +126,8 @@ def _figure(value: float) -> str:
 
 
 def _enter(found: Comparison, folder: Path | None) -> Path:
-    from aubench.files import shipped
     from aubench.report.pairs import Difference, enter
+    from aubench.report.places import entry
 
     record = found.first.record
     if record.counts.limited:
@@ -139,5 +139,5 @@ def _enter(found: Comparison, folder: Path | None) -> Path:
         second_images=found.second.record.provenance.images_sha256,
         metrics={d.name: (d.difference, *d.interval) for d in found.metrics if d.interval},
     )
-    root = folder or shipped("leaderboards")
+    root = entry(folder)
     return enter(root / record.protocol.dataset / record.protocol.name, [pair])

@@ -36,12 +36,12 @@ def build(out: Path, folder: Path | None) -> Result:
 @results
 def readme(check: bool, folder: Path | None) -> Result:
     """Write leaderboards/README.md anew."""
-    from aubench.files import shipped
+    from aubench.report.places import entry
     from aubench.report.readme import NAME, generate, write_readme
 
     if not check:
         return written(write_readme(folder))
-    path = (folder or shipped("leaderboards")) / NAME
+    path = entry(folder) / NAME
     if path.is_file() and path.read_text(encoding="utf-8") == generate(folder):
         return written(path, line=f"{path} is current", current=True)
     return Result(

@@ -34,13 +34,16 @@ FORMATS = ("terminal", "markdown", "latex", "html", "csv")
     "--add",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     multiple=True,
-    help="Enter this record.json first; limited runs are refused.",
+    help="Enter this record.json, and show where it stands; limited runs are refused.",
 )
 @click.option(
     "--include-restricted", is_flag=True, help="With --add: its faces, though restricted, too."
 )
 @click.option(
-    "--leaderboards", "folder", type=click.Path(path_type=Path), help="Folder of the records."
+    "--leaderboards",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Folder of the records, in place of the usual ones.",
 )
 @click.option(
     "--table", "numbers", type=click.IntRange(1, 6), multiple=True, help="Table of the paper, 1-6."
@@ -76,13 +79,18 @@ def report(
     from aubench.report.leaderboard import add_record, boards
     from aubench.report.terminal import HEADLINE, check_columns, print_board
 
-    for path in add:
-        entered = add_record(path, folder, faces=include_restricted)
-        click.echo(f"entered {entered}", err=True)
+    entered = [add_record(path, folder, faces=include_restricted) for path in add]
+    for path in entered:
+        click.echo(f"entered {path}", err=True)
     if not numbers:
         if form or which or study or document or out:
             raise AubenchError("this option needs --table", "for example --table 3")
-        found = boards(data, protocol, folder)
+        # What was just entered is shown where it stands, not every table there is.
+        places = [(path.parts[-3], path.parts[-2]) for path in entered]
+        asked = protocol is not None or not places
+        found: dict[str, list[Record]] = {}
+        for dataset, name in [(data, protocol)] if asked else places:
+            found |= boards(dataset, name, folder)
         chosen = [word.strip() for word in columns.split(",")] if columns else HEADLINE
         if columns:
             check_columns([record for records in found.values() for record in records], chosen)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from aubench.datasets import restricted
 from aubench.errors import AubenchError, suggest
-from aubench.files import atomic_path, shipped
+from aubench.files import atomic_path
 from aubench.record import Record, read_record
+from aubench.report.places import entry, records
 from aubench.report.readme import write_readme
 
 
@@ -17,7 +18,7 @@ def add_record(path: Path, folder: Path | None = None, *, faces: bool = False) -
 
     Args:
         path: of the record; a contact sheet ``grid.png`` beside it goes along.
-        folder: of the leaderboards, in place of the shipped ones.
+        folder: of the leaderboards, in place of the usual one.
         faces: take the contact sheet of a restricted data set too.
 
     Raises:
@@ -29,7 +30,7 @@ def add_record(path: Path, folder: Path | None = None, *, faces: bool = False) -
     for name in (record.protocol.dataset, record.protocol.name, record.model.name):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
             raise AubenchError(f"{path}: '{name}' is no name for a file", "rename the model")
-    root = folder or shipped("leaderboards")
+    root = entry(folder)
     target = root / record.protocol.dataset / record.protocol.name / f"{record.model.name}.json"
     record.write(target)
     shown = faces or not restricted(record.protocol.dataset)
@@ -57,8 +58,8 @@ def boards(
     Raises:
         AubenchError: there are no records, or one cannot be read.
     """
-    root = (folder or shipped("leaderboards")) / dataset
-    names = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    found = records(dataset, folder)
+    names = list(found)
     if protocol is not None:
         if protocol not in names:
             raise AubenchError(
@@ -67,7 +68,8 @@ def boards(
             )
         names = [protocol]
     if not names:
-        raise AubenchError(f"no records under {root}", "enter one with --add RECORD")
-    return {
-        name: [read_record(path) for path in sorted((root / name).glob("*.json"))] for name in names
-    }
+        raise AubenchError(
+            f"no records of data set '{dataset}' in {folder or 'the leaderboards'}",
+            "enter one with `aubench report --add RECORD`",
+        )
+    return {name: [read_record(path) for path in found[name].values()] for name in names}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aubench.files import shipped, write_text
+from aubench.files import write_text
 from aubench.record import Record
 from aubench.report.boards import board
 from aubench.report.draw import markdown
+from aubench.report.places import datasets, entry
 from aubench.report.table import Table
 from aubench.report.tables import read_boards
 from aubench.report.terminal import HEADLINE, TITLES
@@ -34,13 +35,13 @@ def generate(folder: Path | None = None) -> str:
     Raises:
         AubenchError: a record cannot be read.
     """
-    root = folder or shipped("leaderboards")
+    root = entry(folder)
     parts = [HEAD]
-    for place in sorted(path for path in root.iterdir() if path.is_dir()):
-        found = read_boards(place.name, root)
+    for dataset in datasets(root):
+        found = read_boards(dataset, root)
         for protocol, records in found.records.items():
             if records:
-                table = board(f"{place.name}/{protocol}", list(records.values()),
+                table = board(f"{dataset}/{protocol}", list(records.values()),
                               found.pairs[protocol], HEADLINE)  # fmt: skip
                 parts.append(_section(table.title, table, records))
     return "\n".join(parts)
@@ -59,6 +60,6 @@ def _section(title: str, table: Table, records: dict[str, Record]) -> str:
 
 def write_readme(folder: Path | None = None) -> Path:
     """Write the file anew and return it."""
-    root = folder or shipped("leaderboards")
+    root = entry(folder)
     write_text(root / NAME, generate(root))
     return root / NAME

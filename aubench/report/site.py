@@ -11,10 +11,12 @@ from importlib.resources import files
 from pathlib import Path
 
 from aubench.errors import AubenchError
-from aubench.files import shipped, write_bytes, write_text
+from aubench.files import write_bytes, write_text
 from aubench.record import Record
 from aubench.report.boards import board
 from aubench.report.draw import TIE, plain
+from aubench.report.places import datasets, roots
+from aubench.report.places import records as record_files
 from aubench.report.record_page import record_page
 from aubench.report.table import Cell, Column, Row, Table
 from aubench.report.tables import Boards, read_boards
@@ -44,11 +46,12 @@ def build(out: Path, folder: Path | None = None) -> list[Path]:
     Raises:
         AubenchError: the folder holds something else, or there are no records.
     """
-    root = folder or shipped("leaderboards")
-    places = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    found = [boards for boards in (read_boards(name, root) for name in places) if boards.records]
+    read = (read_boards(name, folder) for name in datasets(folder))
+    found = [boards for boards in read if boards.records]
     if not any(boards.of(name) for boards in found for name in boards.records):
-        raise AubenchError(f"no records under {root}", "enter one with `aubench report --add`")
+        raise AubenchError(
+            f"no records under {roots(folder)[-1]}", "enter one with `aubench report --add`"
+        )
     _clear(out)
     write_text(out / MARK, "made by `aubench leaderboard build`\n")
     for name in ("site.css", "site.js"):
@@ -56,9 +59,11 @@ def build(out: Path, folder: Path | None = None) -> list[Path]:
     pages = [out / "index.html"]
     write_text(pages[0], page("aubench leaderboards", _index(found)))
     for boards in found:
+        files_of = record_files(boards.dataset, folder)
         for protocol, records in boards.records.items():
             for name, record in records.items():
-                pages.append(_write_record(out, root, boards.dataset, protocol, name, record))
+                file = files_of[protocol].get(name)
+                pages.append(_write_record(out, file, boards.dataset, protocol, name, record))
     return pages
 
 
@@ -81,12 +86,12 @@ def address(dataset: str, protocol: str, model: str) -> str:
 
 
 def _write_record(
-    out: Path, root: Path, dataset: str, protocol: str, name: str, record: Record
+    out: Path, file: Path | None, dataset: str, protocol: str, name: str, record: Record
 ) -> Path:
     path = out / address(dataset, protocol, name)
-    grid = root / dataset / protocol / f"{name}.webp"
+    grid = file.with_suffix(".webp") if file else None
     picture = ""
-    if grid.is_file():
+    if grid is not None and grid.is_file():
         picture = f"{path.stem}.webp"
         write_bytes(path.with_name(picture), grid.read_bytes())
     write_text(path.with_suffix(".json"), record.model_dump_json(indent=1) + "\n")

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from aubench.errors import AubenchError
-from aubench.files import shipped
 from aubench.record import Record, ScoreRow, read_record
 from aubench.report.pairs import Pairs, read_pairs
 from aubench.report.paper import Paper, PaperRow, PaperTable, load_paper
+from aubench.report.places import records as record_files
+from aubench.report.places import roots
 from aubench.report.table import EMPTY, Cell, Column, Row, Table, ranked
 from aubench.study.results import RESULTS, StudyResults, read_results
 
@@ -47,22 +48,25 @@ def read_boards(dataset: str, folder: Path | None = None, study: Path | None = N
 
     Args:
         dataset: name of the folder under the leaderboards.
-        folder: of the leaderboards, the shipped ones by default.
+        folder: of the leaderboards, the usual ones by default.
         study: results of a user study; by default ``auchs.json`` beside the protocols, if there.
 
     Raises:
         AubenchError: a record or the results cannot be read.
     """
-    root = (folder or shipped("leaderboards")) / dataset
-    names = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    places = [root / dataset for root in roots(folder)]
     records = {
-        name: {r.model.name: r for r in map(read_record, sorted((root / name).glob("*.json")))}
-        for name in names
+        name: {record.model.name: record for record in map(read_record, paths.values())}
+        for name, paths in record_files(dataset, folder).items()
     }
-    if study is None and (root / RESULTS).is_file():
-        study = root / RESULTS
+    pairs = {
+        name: Pairs(pair=[pair for place in places for pair in read_pairs(place / name).pair])
+        for name in records
+    }
+    kept = [place / RESULTS for place in places if (place / RESULTS).is_file()]
+    study = study or (kept[-1] if kept else None)
     results = read_results(study) if study else None
-    return Boards(dataset, records, {name: read_pairs(root / name) for name in names}, results)
+    return Boards(dataset, records, pairs, results)
 
 
 def build(number: int, boards: Boards, which: Which = "both", paper: Paper | None = None) -> Table:
