@@ -102,20 +102,38 @@ def test_folder(shots, home, tmp_path):
     ("change", "why"),
     [
         (lambda t: t.replace("subject", "person", 1), "no column 'subject'"),
-        (lambda t: t.replace(",AU1,", ",AU2,", 1), "two columns of one name"),
+        (lambda t: t.replace(",AU1,", ",AU2,", 1), "two columns 'AU2'"),
         (lambda t: t.replace("F001/T1-2440.png", "../x.png"), "row 2: '../x.png'"),
         (lambda t: t.replace("F001/T1-2440.png", ""), "row 2 lacks image"),
         (lambda t: t.replace("2440.png,F001,f,0", "2440.png,F001,f,3"), "row 2: AU1 is '3'"),
-        (lambda t: t.replace("2441.png,F001,f", "2441.png,F001,m"), "'F001' is described twice"),
+        (
+            lambda t: t.replace("2441.png,F001,f", "2441.png,F001,m"),
+            "'F001' has sex 'm', before 'f'",
+        ),
+        (lambda t: t.replace("sex,", "split,").replace(",f,", ",tost,"), "split is 'tost'"),
         (lambda t: t.splitlines()[0], "has no rows"),
+        (lambda t: "", "has no column 'image'"),
+        (lambda t: t.replace("F001,f", "F001,\udce9", 1), "line 2 is not UTF-8"),
     ],
 )
-def test_a_folder_names_the_row(shots, tmp_path, change, why):
+def test_a_folder_names_the_row_and_a_remedy(shots, tmp_path, change, why):
     one = [s for s in shots if s.subject == "F001" and s.task == "T1"]
     path = trees.write_folder(tmp_path / "f", one, sex=lambda s: "f")
-    path.write_text(change(path.read_text()))
-    with pytest.raises(AubenchError, match=why):
+    path.write_bytes(change(path.read_text()).encode(errors="surrogateescape"))
+    with pytest.raises(AubenchError, match=why) as caught:
         read_source("folder", path, Reading())
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_folder_of_a_spreadsheet_with_other_separators(shots, tmp_path, mark):
+    path = trees.write_folder(tmp_path / "f", shots)
+    with_commas = read_source("folder", path, Reading())
+    path.write_text(path.read_text().replace(",", mark))
+    found = read_source("folder", path, Reading())
+    assert [s.labels.tolist() for s in found.sequences] == [
+        s.labels.tolist() for s in with_commas.sequences
+    ]
 
 
 def test_empty_and_foreign_folders(tmp_path):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 AU_COLUMN = re.compile(r"^AU_?0*(\d+)$", re.I)
 GRADE_COLUMN = re.compile(r"^(?:I_?0*(\d+)|AU_?0*(\d+)_(?:intensity|r))$", re.I)
 SPLITS = ("train", "validation", "test")
+NEEDED = "its first line is image,subject,AU1,AU2,... and each further one a face"
 NOT_KNOWN = frozenset({"", "9", "-1", "nan", "na", "?"})
 
 
@@ -34,6 +35,11 @@ class _Columns:
     split: str | None
     attributes: tuple[str, ...]
 
+    @property
+    def of_subjects(self) -> tuple[str, ...]:
+        """Columns that say the same in all rows of a person."""
+        return (*self.attributes, *((self.split,) if self.split else ()))
+
 
 @dataclass(frozen=True)
 class _Row:
@@ -44,6 +50,11 @@ class _Row:
     others: bool
     attributes: tuple[str, ...]
     split: str
+
+    @property
+    def of_subject(self) -> tuple[str, ...]:
+        """What the row says of the person, in the order of ``_Columns.of_subjects``."""
+        return (*self.attributes, self.split)
 
 
 def read_folder(path: Path) -> Found:
@@ -77,10 +88,15 @@ def _read(path: Path) -> tuple[list[_Row], _Columns]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise AubenchError(f"cannot read {path}: {error.strerror}") from error
+        raise AubenchError(
+            f"cannot read {path}: {error.strerror}", "name the CSV of the faces"
+        ) from error
     except UnicodeDecodeError as error:
-        raise AubenchError(f"{path} is not UTF-8 text") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+        line = error.object[: error.start].count(b"\n") + 1
+        raise AubenchError(f"{path} line {line} is not UTF-8 text", "save it as UTF-8") from error
+    head = text.partition("\n")[0]
+    mark = max(",;\t", key=head.count)  # spreadsheets of many languages write semicolons
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mark)
     names = tuple(name.strip() for name in reader.fieldnames or ())
     reader.fieldnames = list(names)
     columns = _columns(path, names)
@@ -89,20 +105,26 @@ def _read(path: Path) -> tuple[list[_Row], _Columns]:
     for number, cells in enumerate(reader, 2):
         row = _row(path, number, cells, columns)
         first = seen.setdefault(row.subject, row)
-        if (first.attributes, first.split) != (row.attributes, row.split):
-            raise AubenchError(f"{path} row {number}: subject '{row.subject}' is described twice")
+        for i, name in enumerate(columns.of_subjects):
+            if row.of_subject[i] != first.of_subject[i]:
+                raise AubenchError(
+                    f"{path} row {number}: subject '{row.subject}' has {name} "
+                    f"'{row.of_subject[i]}', before '{first.of_subject[i]}'",
+                    f"give a person one '{name}', or leave the column out",
+                )
         rows.append(row)
     if not rows:
-        raise AubenchError(f"{path} has no rows")
+        raise AubenchError(f"{path} has no rows", NEEDED)
     return rows, columns
 
 
 def _columns(path: Path, names: tuple[str, ...]) -> _Columns:
     for name in ("image", "subject"):
         if name not in names:
-            raise AubenchError(f"{path} has no column '{name}'{suggest(name, names)}")
-    if len(set(names)) < len(names):
-        raise AubenchError(f"{path} has two columns of one name")
+            raise AubenchError(f"{path} has no column '{name}'{suggest(name, names)}", NEEDED)
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise AubenchError(f"{path} has two columns '{twice[0]}'", "leave one of them out")
     labels = {int(m.group(1)): name for name in names if (m := AU_COLUMN.match(name))}
     grades = {
         int(m.group(1) or m.group(2)): name for name in names if (m := GRADE_COLUMN.match(name))
@@ -127,20 +149,22 @@ def _row(path: Path, number: int, cells: dict[str, str], columns: _Columns) -> _
         except ValueError:
             found = -2.0
         if not low <= found <= high or (high == 1 and found not in (0, 1)):
-            raise AubenchError(f"{path} row {number}: {name} is '{word}', not {low:g} to {high:g}")
+            told = "0, 1, or 9 for unknown" if high == 1 else f"{low:g} to {high:g}, or nothing"
+            raise AubenchError(f"{path} row {number}: {name} is '{word}'", f"write {told}")
         return found
 
     image, subject = cell("image").replace("\\", "/"), cell("subject")
     place = PurePosixPath(image)
     if not image or not subject:
-        raise AubenchError(f"{path} row {number} lacks image or subject")
+        raise AubenchError(f"{path} row {number} lacks image or subject", "fill in both")
     if place.is_absolute() or ".." in place.parts or "/" in subject:
         raise AubenchError(
-            f"{path} row {number}: '{image}' of '{subject}' is no path below its folder"
+            f"{path} row {number}: '{image}' of '{subject}' is no path below its folder",
+            "write paths from the folder of the CSV on",
         )
     split = cell("split") if columns.split else ""
     if columns.split and split not in SPLITS:
-        raise AubenchError(f"{path} row {number}: split is '{split}', not {', '.join(SPLITS)}")
+        raise AubenchError(f"{path} row {number}: split is '{split}'", f"use {', '.join(SPLITS)}")
     found = {au: value(name, 0, 1) for au, name in columns.labels.items()}
     levels = {au: value(name, 0, 5) for au, name in columns.grades.items()}
     return _Row(
