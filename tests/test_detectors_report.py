@@ -49,13 +49,15 @@ def test_report_agrees_with_scikit_learn():
 
 def test_report_of_aus_that_are_unknown_or_of_one_class(tmp_path):
     labels, p = labels_like(40), np.random.default_rng(0).random((40, 12)).astype(np.float32)
-    labels[:, 0], labels[:, 1], p[:, 2] = -1, 0, np.nan
+    labels[:, 0], labels[:, 1], p[:, 2], labels[:, 3] = -1, 0, np.nan, 1
     part = measure(p, labels, np.full(12, 0.5, np.float32), np.array(["a"] * 40))
     for name in ("AU1", "AU4"):
         row = part["AUs"][name]
         assert row["known"] == 0 and row["F1"] is None and row["Brier"] is None
     assert part["AUs"]["AU2"]["AUC"] is None and part["AUs"]["AU2"]["F1"] is None
     assert part["AUs"]["AU2"]["Brier"] is not None
+    always = part["AUs"]["AU6"]  # whatever is found, precision is 1
+    assert always["average precision"] is None and always["AUC"] is None
     paths = calibration.write_report(tmp_path, {"test": part}, {"detector": "x@1"})
     assert calibration.read_report(paths[0])["test"] == part
     text = calibration.table(part).splitlines()

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aubench.metrics import aaad, au_scores, bootstrap
+from aubench.metrics import aaad, au_scores, bootstrap, frechet
+from aubench.metrics.blocks import kernel_distances
 from aubench.metrics.extractors import clean_resize, load_extractor
 from aubench.metrics.frechet import (
     Moments,
@@ -15,7 +16,12 @@ from aubench.metrics.frechet import (
     frechet_of_moments,
 )
 from aubench.metrics.inception_score import inception_score
-from aubench.metrics.kernel import kernel_distance, kernel_distance_subsets
+from aubench.metrics.kernel import (
+    kernel_distance,
+    kernel_distance_subsets,
+    kernel_matrices,
+    kernel_replicates,
+)
 from aubench.metrics.measure import measure
 from aubench.metrics.prdc import prdc
 
@@ -198,6 +204,37 @@ def test_au_scores_equal_scikit_learn():
     assert np.isnan(au_scores.auc(p, labels)[3])
     leak = au_scores.off_target(np.ones((2, 12), bool), np.eye(2, 12, dtype=np.uint8))
     np.testing.assert_allclose(leak, 1)
+
+
+def test_a_probability_that_is_no_number_is_no_zero():
+    bad = np.full((2, 12), 0.5)
+    bad[1, 3] = np.nan
+    found = aaad.cosines(bad, np.ones((2, 12)))
+    assert found[0] == pytest.approx(1) and np.isnan(found[1])
+
+
+def test_a_single_image_has_no_distance(monkeypatch):
+    """Of many images moments are taken, which of one image would be 0 / 0."""
+    monkeypatch.setattr(frechet, "GRAM_LIMIT", 10)
+    many = np.random.default_rng(0).normal(size=(20, 3))
+    for pair in ((many, many[:1]), (many[:1], many)):
+        with pytest.raises(ValueError, match="at least two rows"):
+            frechet.frechet_distance(*pair)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_resample_of_one_image_has_no_kernel_distance():
+    draw = np.random.default_rng(3)
+    x, y = draw.normal(size=(2, 5)), draw.normal(size=(6, 5))
+    draws = [np.array([0, 1]), np.array([1, 1])]
+    plain = kernel_replicates(*kernel_matrices(x, y), draws)
+    assert plain[0] == pytest.approx(kernel_distance(x, y)) and np.isnan(plain[1])
+    blocks = kernel_distances(x, y, draws, subsets=2).replicates
+    np.testing.assert_allclose(blocks, plain)
+
+
+def test_icc_of_constants_is_undefined_though_their_means_are_rounded():
+    assert np.isnan(au_scores.icc(np.full(3, 0.1), np.full(3, 0.3)))
 
 
 def test_icc_closed_cases():

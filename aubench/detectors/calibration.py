@@ -95,7 +95,7 @@ def measure_au(p: Vector, on: Found, threshold: float) -> dict[str, Any]:
     scores = {
         **found,
         "AUC": float(roc_auc_score(on, p)) if both else np.nan,
-        "average precision": float(average_precision_score(on, p)) if on.any() else np.nan,
+        "average precision": float(average_precision_score(on, p)) if both else np.nan,
         "Brier": float(((p - on) ** 2).mean()) if len(p) else np.nan,
         "calibration error": calibration_error(bins) if bins else np.nan,
     }

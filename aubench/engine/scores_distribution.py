@@ -101,5 +101,6 @@ def prdc(m: Measured) -> list[ScoreRow]:
 
 
 def _recentred(replicates: npt.NDArray[np.float64], value: float) -> tuple[float, float] | None:
-    """Return the interval of replicates moved so that their mean is the value."""
-    return interval(value + replicates - replicates.mean()) if len(replicates) else None
+    """Return the interval of the finite replicates moved so that their mean is the value."""
+    known = replicates[np.isfinite(replicates)]
+    return interval(value + known - known.mean()) if len(known) else None

@@ -21,12 +21,18 @@ class Constants:
 
 
 def cosines(image: Probabilities, target: Probabilities) -> Vector:
-    """Return the cosine of each pair of rows [N, 12], 0..1; zero where a row is all zero."""
+    """Return the cosine of each pair of rows [N, 12], 0..1; zero where a row is all zero.
+
+    NaN where a value is.
+
+    Raises:
+        ValueError: other shapes.
+    """
     a, b = np.asarray(image, np.float64), np.asarray(target, np.float64)
     if a.shape != b.shape or a.ndim != 2:
         raise ValueError(f"want two arrays of one shape [N, 12], got {a.shape} and {b.shape}")
     norm = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return np.asarray(np.divide((a * b).sum(1), norm, out=np.zeros(len(a)), where=norm > 0))
+    return np.asarray(np.divide((a * b).sum(1), norm, out=np.zeros(len(a)), where=norm != 0))
 
 
 def shuffled(count: int, seed: int) -> npt.NDArray[np.int64]:

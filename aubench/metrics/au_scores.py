@@ -151,7 +151,7 @@ def icc(measured: Vector, target: Vector) -> float:
     """Return ICC(3,1), consistency of two raters [N]; NaN for fewer than two rows or no spread."""
     table = np.stack([np.asarray(measured, float), np.asarray(target, float)], 1)
     n, k = table.shape
-    if n < 2:
+    if n < 2 or not np.ptp(table, axis=0).any():  # rounding would look like a spread
         return float("nan")
     rows, columns, grand = table.mean(1), table.mean(0), table.mean()
     between = k * ((rows - grand) ** 2).sum() / (n - 1)

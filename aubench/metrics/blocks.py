@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aubench.metrics.frechet import Moments, frechet_of_moments, half, subsets
-from aubench.metrics.kernel import Draws, cubed, memberships
+from aubench.metrics.kernel import Draws, cubed, memberships, per_pair
 from aubench.metrics.prdc import Neighbourhoods, distances
 from aubench.metrics.threads import one_thread
 
@@ -104,7 +104,7 @@ def kernel_distances(
     of_y = within_y[0] / (m * (m - 1))
     value = within_x[0] / (n * (n - 1)) + of_y - 2 * across[0] / (n * m)
     here = slice(1, 1 + count)
-    replicates = own / (total[here] ** 2 - square[here]) + of_y
+    replicates = per_pair(own, total[here] ** 2 - square[here]) + of_y
     replicates -= 2 * across[here] / (m * total[here])
     parts = (within_x[1 + count :] + within_y[1:]) / (k * (k - 1)) - 2 * across[1 + count :] / k**2
     return KernelDistances(float(value), replicates, float(parts.mean()), float(parts.std()))

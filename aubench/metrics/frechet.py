@@ -111,7 +111,8 @@ def frechet_distance(x: Features, y: Features) -> float:
         ValueError: fewer than two rows, different widths, or features that are not finite.
     """
     if max(len(x), len(y)) > GRAM_LIMIT:
-        if x.shape[1:] != y.shape[1:] or not (np.isfinite(x).all() and np.isfinite(y).all()):
+        few = min(len(x), len(y)) < 2
+        if few or x.shape[1:] != y.shape[1:] or not (np.isfinite(x).all() and np.isfinite(y).all()):
             _both(x, y)  # says which and why
         return frechet_of_moments(Moments.of(x), Moments.of(y))
     return frechet(x, y)[0]

@@ -62,6 +62,7 @@ def kernel_replicates(kxx: Matrix, kyy: Matrix, kxy: Matrix, draws: Draws) -> Ma
 
     A drawn row gets a weight, so a resample costs one product with the kernel matrix. Pairs of an
     image with its own copy are left out: they are no independent pairs, and would shift the value.
+    NaN for a resample of one image alone, which has no pair.
 
     Args:
         kxx: k(x, x) [N, N].
@@ -75,7 +76,12 @@ def kernel_replicates(kxx: Matrix, kyy: Matrix, kxy: Matrix, draws: Draws) -> Ma
     own = ((weight @ kxx) * weight).sum(1) - weight**2 @ np.diag(kxx)
     within_y = (kyy.sum() - np.trace(kyy)) / (m * (m - 1))
     across = weight @ kxy.mean(1) / total
-    return np.asarray(own / (total**2 - square) + within_y - 2 * across)
+    return np.asarray(per_pair(own, total**2 - square) + within_y - 2 * across)
+
+
+def per_pair(total: Matrix, pairs: Matrix) -> Matrix:
+    """Return sums over pairs [R] by the number of pairs, NaN where there is none."""
+    return np.asarray(np.divide(total, pairs, out=np.full(len(total), np.nan), where=pairs > 0))
 
 
 def kernel_distance(x: Features, y: Features) -> float:
