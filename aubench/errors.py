@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["AubenchError", "CheckFailed", "suggest"]
+__all__ = ["AubenchError", "CheckFailed", "first_line", "suggest"]
 
 
 class AubenchError(Exception):
@@ -40,3 +40,8 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the nearest known name, else an empty string."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what a foreign exception says, its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

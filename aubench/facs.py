@@ -32,7 +32,7 @@ def parse_aus(text: str) -> tuple[int, ...]:
     found: list[int] = []
     for part in text.replace(",", "+").split("+"):
         word = part.strip().upper().removeprefix("AU")
-        if not word.isdigit() or int(word) not in AUS:
+        if not word.isdecimal() or int(word) not in AUS:
             known = ", ".join(map(str, AUS))
             near = suggest(word, map(str, AUS))
             raise AubenchError(f"unknown AU '{part.strip()}'{near}", f"the AUs are {known}")

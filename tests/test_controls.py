@@ -58,3 +58,16 @@ def test_nearest_is_the_brute_force_neighbour_in_train(samples):
         at = train.index[train["target"] == chosen[row["sample_id"]]][0]
         assert distance[at] == pytest.approx(distance.min(), abs=1e-6)
         assert int(chosen[row["sample_id"]][1:4]) < 280
+
+
+def test_nearest_refuses_unknown_intensities(samples):
+    """NaN would be the smallest distance, and the same first training face for all."""
+    from dataclasses import replace
+
+    from aubench.errors import AubenchError
+
+    frame = samples.frame.copy()
+    frame.loc[frame.index[5], "I12"] = np.nan
+    name = frame["sample_id"].iloc[5]
+    with pytest.raises(AubenchError, match=f"sample '{name}' has unknown AU intensities"):
+        load(controls.Nearest, replace(samples, frame=frame))

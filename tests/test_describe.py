@@ -207,3 +207,9 @@ def test_command_grades(aubench):
                "12=1+12=2": "twice"}  # fmt: skip
     for word, fault in refused.items():
         assert fault in aubench("describe", "12", "--intensity", word, check=2).stderr
+
+
+@pytest.mark.parametrize("word", ["²", "AU①", "12²"])
+def test_digits_that_are_no_numbers_are_one_clear_line(word):
+    with pytest.raises(AubenchError, match="unknown AU"):
+        parse_aus(word)

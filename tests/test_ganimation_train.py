@@ -65,6 +65,14 @@ def test_critic_steps_twice_an_iteration_and_the_generator_every_second(tmp_path
     assert {g["betas"] for o in loop.optimisers.values() for g in o.param_groups} == {(0.5, 0.999)}
 
 
+def test_a_loss_that_is_no_number_stops_before_it_is_kept(tmp_path, faces):
+    loop = Loop(small(), tmp_path, faces)
+    with torch.no_grad():
+        next(loop.critic.parameters())[0] = float("nan")
+    with pytest.raises(AubenchError, match="is nan at step 1; use a smaller rate"):
+        loop.step()
+
+
 def test_an_epoch_sees_every_image_once(tmp_path, faces):
     loop = Loop(small(batch=4), tmp_path, faces)
     seen = []

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from aubench_baselines.precomputed import Precomputed, read_image
-from PIL import Image
+from PIL import Image, ImageCms
 
 from aubench.cli.main import cli
 from aubench.errors import AubenchError
@@ -49,6 +49,14 @@ def test_images_are_read_by_sample_id_in_any_order(folder):
     model.begin(plan())
     made = model.generate([request("s-3"), request("s-1")])
     np.testing.assert_array_equal(made, np.stack([face(2), face(0)]))
+
+
+def test_an_srgb_profile_and_an_upright_note_change_nothing(folder):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    note = Image.Exif()
+    note[0x0112] = 1
+    Image.fromarray(face(7)).save(folder / "s-2.png", icc_profile=profile, exif=note)
+    np.testing.assert_array_equal(read_image(folder / "s-2.png", 64), face(7))
 
 
 def test_a_table_names_files_anywhere(folder, tmp_path):
@@ -121,7 +129,20 @@ def _deep(folder):
     Image.fromarray(np.zeros((64, 64), np.uint16)).save(folder / "s-2.png")
 
 
+def _turned(folder):
+    note = Image.Exif()
+    note[0x0112] = 6
+    (folder / "s-2.png").unlink()
+    Image.fromarray(face(1)).save(folder / "s-2.jpg", exif=note)
+
+
+def _wide(folder):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    Image.fromarray(face(1)).save(folder / "s-2.png", icc_profile=profile)
+
+
 @pytest.mark.parametrize(("spoil", "match"), [
+    (_turned, r"s-2\.jpg is stored turned"), (_wide, r"s-2\.png has a colour profile other"),
     (_remove, "1 missing: s-2"), (_add, r"1 of no sample: stranger\.png"),
     (_double, "1 twice: s-2"),
     (_resize, r"s-2\.png is 32 by 32 pixels, not 64 by 64"), (_cut, r"s-2\.png cannot be decoded"),

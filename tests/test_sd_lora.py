@@ -133,6 +133,17 @@ def test_killed_training_resumes_to_the_same_weights(base, tmp_path):
         resumed.resume()
 
 
+def test_a_loss_that_is_no_number_spoils_no_weights(base, tmp_path, monkeypatch):
+    loop = Adapter(SETTINGS, tmp_path, "cpu", pictures(), open_base(base))
+    before = {key: value.detach().clone() for key, value in loop.trained.items()}
+    real = loop.loss
+    monkeypatch.setattr(loop, "loss", lambda *given: (real(*given)[0] * np.nan, {"mse": np.nan}))
+    with pytest.raises(AubenchError, match="mse is nan at step 1; --set rate"):
+        loop.run()
+    assert all(torch.equal(before[key], value) for key, value in loop.trained.items())
+    assert not loop.checkpoint.exists()
+
+
 def test_what_is_trained_is_looked_up_once(base, tmp_path, monkeypatch):
     loop = Adapter(SETTINGS, tmp_path, "cpu", pictures(), open_base(base))
     expected = {

@@ -39,6 +39,10 @@ def test_probabilities_do_not_depend_on_company():
     assert together[2].max() < 0.5
 
 
+def test_no_texts_have_no_probabilities():
+    assert load_text_au().probabilities([]).shape == (0, 12)
+
+
 def test_encode_gives_states_and_mask():
     hidden, mask = load_text_au().encode(["a smile", "the chin is raised and the lips press"])
     assert hidden.shape[:2] == mask.shape and hidden.shape[2] == 96

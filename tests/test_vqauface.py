@@ -240,6 +240,18 @@ def test_shipped_weights_are_small_and_carded():
     assert shape == PRESETS["nano"] and isinstance(model, MaskedTransformer)
 
 
+def clip_folder(folder, without=None):
+    """A tiny CLIP image encoder as transformers saves it, perhaps without one tensor."""
+    from safetensors.torch import load_file, save_file
+    from vqauface.encoders import CLIPS, clip_image
+
+    clip_image(CLIPS["tiny"], "random").save_pretrained(folder)
+    file = folder / "model.safetensors"
+    state = {k: v for k, v in load_file(file).items() if without is None or without not in k}
+    save_file(state, file, metadata={"format": "pt"})
+    return folder
+
+
 def test_missing_encoders_name_the_remedy(tmp_path):
     from vqauface.encoders import load_encoders
 
@@ -249,5 +261,8 @@ def test_missing_encoders_name_the_remedy(tmp_path):
     p = replace(TINY, structure="clip", clip="tiny")
     with pytest.raises(AubenchError, match=r"no CLIP image encoder.*--set clip_file="):
         load_encoders(p, "cpu", clip=str(tmp_path))
+    with pytest.raises(AubenchError, match=r"lacks 1 tensors of CLIP's image encoder, first .*fc1"):
+        load_encoders(p, "cpu", clip=str(clip_folder(tmp_path / "clip", without="mlp.fc1.bias")))
+    assert load_encoders(p, "cpu", clip=str(clip_folder(tmp_path / "whole"))).clip is not None
     with pytest.raises(AubenchError, match="unknown CLIP"):
         load_encoders(replace(p, clip="huge"), "cpu")

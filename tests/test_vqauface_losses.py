@@ -93,6 +93,29 @@ def test_equation_six_is_vgg16_without_its_last_two_layers(monkeypatch):
     assert float(distance(x, x)) == 0
 
 
+def test_vgg16_lacks_no_tensor_and_holds_no_other(tmp_path, monkeypatch):
+    """A layer that the file lacks would stay random, and the loss with it."""
+
+    class Small(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
+            self.classifier = nn.Sequential(*(nn.Linear(2, 2) for _ in range(7)))
+            self.kept = self.classifier[:-2]
+
+    monkeypatch.setattr(losses, "VGG16", Small)
+    file = tmp_path / "vgg.pth"
+    state = {k: v for k, v in Small().state_dict().items() if not k.startswith("kept.")}
+    torch.save(state, file)
+    assert callable(losses.perceptual("vgg16", str(file), "cpu"))
+    torch.save({k: v for k, v in state.items() if k != "features.1.weight"}, file)
+    with pytest.raises(AubenchError, match=r"is not VGG16: lacks features\.1\.weight"):
+        losses.perceptual("vgg16", str(file), "cpu")
+    torch.save({**state, "features.9.bias": torch.zeros(4)}, file)
+    with pytest.raises(AubenchError, match=r"is not VGG16: holds features\.9\.bias"):
+        losses.perceptual("vgg16", str(file), "cpu")
+
+
 def test_adaptive_weight_balances_gradients_at_the_last_layer():
     last = nn.Parameter(torch.tensor([1.0, 2.0]))
     rest, fooled = (last * torch.tensor([3.0, 4.0])).sum(), (last * torch.tensor([0.0, 2.0])).sum()

@@ -79,12 +79,12 @@ def in_memory(images: Images, labels: Labels, subjects: Sequence[str]) -> Faces:
 
 
 def _file_image(folder: Path, names: Sequence[str], row: int) -> Images:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     path = folder / names[row]
     try:
         with Image.open(path) as opened:
-            return np.asarray(opened.convert("RGB"), np.uint8)
+            return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"), np.uint8)
     except (OSError, ValueError, SyntaxError) as error:
         raise AubenchError(f"{path} cannot be read as an image", "restore the file") from error
 

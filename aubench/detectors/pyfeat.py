@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from aubench.batches import check_images
 from aubench.detectors.detector import Detector
-from aubench.errors import AubenchError, suggest
+from aubench.errors import AubenchError, first_line, suggest
 from aubench.facs import AUS
 from aubench.files import sha256_file
 
@@ -154,7 +154,7 @@ def load_pyfeat(name: str = "py-feat", device: str = "cpu") -> PyFeat:
         )  # fmt: skip
     except OSError as error:  # what a failed download raises
         raise AubenchError(
-            "py-feat cannot get its weights: " + str(error).splitlines()[0],
+            f"py-feat cannot get its weights: {first_line(error)}",
             "connect to the network once; it keeps them",
         ) from error
     digest = weights_digest(feat, model)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aubench.errors import AubenchError
+from aubench.errors import AubenchError, first_line
 from aubench.files import sha256_file
 from aubench.identity.network import Identity
 from aubench.weights import path as weights_path
@@ -70,8 +70,7 @@ def load_facenet(name: str, device: str = "cpu", file: Path | None = None) -> Id
         state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
         model.network.load_state_dict(state, strict=True)
     except Exception as error:  # torch raises many kinds for a damaged file
-        first = str(error).splitlines()[0]
-        raise AubenchError(f"{source} does not hold {name}: {first}") from error
+        raise AubenchError(f"{source} does not hold {name}: {first_line(error)}") from error
     digest = sha256_file(source)
     model.eval().requires_grad_(False).to(device)
     card = {"name": name, "trained on": name.removeprefix("facenet-")}

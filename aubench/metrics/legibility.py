@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from aubench.batches import exactly
-from aubench.errors import AubenchError
+from aubench.errors import AubenchError, first_line
 from aubench.files import sha256_bytes, sha256_file
 from aubench.metrics.expressions import Expressions, load_expressions
 from aubench.metrics.extractors import in_micro_batches
@@ -183,9 +183,8 @@ def load_legibility(
         with exactly(device):
             words = word_embeddings(model, tokenizer, table.questions())
     except Exception as error:  # whatever a foreign folder makes of the loaders
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise AubenchError(
-            f"--legibility-model {name} cannot be read as a CLIP: {reason[0]}",
+            f"--legibility-model {name} cannot be read as a CLIP: {first_line(error)}",
             "name a folder or a hub id of a CLIP",
         ) from error
     digest, about = folder_digest(folder), f"{len(table.names)} expressions {table.sha256[:6]}"

@@ -48,7 +48,8 @@ def _read(path: Path) -> dict[str, Array]:
         AubenchError: the file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as asset:
+        # Opened here: of a damaged file numpy would leave its own handle open.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as asset:
             return {name: asset[name] for name in asset.files}
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise AubenchError(

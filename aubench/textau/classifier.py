@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from aubench.batches import exactly
-from aubench.errors import AubenchError, suggest
+from aubench.errors import AubenchError, first_line, suggest
+from aubench.facs import AUS
 from aubench.files import sha256_file
 
 WEIGHTS = Path(__file__).with_name("weights")
@@ -171,6 +172,8 @@ class TextAU:
 
     def probabilities(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return float32 [N, 12]; equal texts are computed once."""
+        if not len(texts):
+            return np.empty((0, len(AUS)), np.float32)
         distinct = sorted(set(texts), key=lambda text: (len(text), text))
         found: dict[str, npt.NDArray[np.float32]] = {}
         with exactly(self.device):
@@ -264,8 +267,9 @@ def load(name: str = "nano", device: str = "cpu", folder: Path = WEIGHTS) -> Tex
         state = {key: value.float() for key, value in load_file(path).items()}
         missing, unexpected = network.load_state_dict(state, strict=False)
     except (SafetensorError, RuntimeError, OSError) as error:
-        first = str(error).splitlines()[0]
-        raise AubenchError(f"{path} does not hold text classifier '{name}': {first}") from error
+        raise AubenchError(
+            f"{path} does not hold text classifier '{name}': {first_line(error)}"
+        ) from error
     # The token embedding has two names in T5; one is stored.
     if unexpected or any("embed_tokens" not in key for key in missing):
         raise AubenchError(f"{path} does not hold text classifier '{name}'", "restore the file")

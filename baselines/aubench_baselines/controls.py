@@ -124,12 +124,20 @@ class Nearest(Control):
     info: ClassVar = _info("nearest", "the training image with the nearest AU intensities")
 
     def keys(self) -> list[str]:
-        """Return the keys of the nearest training images; ties go to the first."""
+        """Return the keys of the nearest training images; ties go to the first.
+
+        Raises:
+            AubenchError: an intensity of a sample is unknown.
+        """
         from aubench.datasets.samples import INTENSITIES
         from aubench.datasets.synfacs import split_frame
 
         train = split_frame("train")
         known = train[list(INTENSITIES)].to_numpy(np.float64)
         asked = self.samples.intensities().astype(np.float64)
+        unknown = ~np.isfinite(asked).all(1)
+        if unknown.any():  # a distance that is not a number is the smallest to numpy
+            sample = self.samples.ids[int(np.argmax(unknown))]
+            raise AubenchError(f"control 'nearest': sample '{sample}' has unknown AU intensities")
         squared = (known**2).sum(1)[None] - 2 * asked @ known.T
         return list(train["target"].iloc[squared.argmin(1)])

@@ -163,11 +163,10 @@ class FineFace(Generator):
     def _sample(
         self, values: Sequence[npt.NDArray[np.float32]], seeds: list[int]
     ) -> npt.NDArray[np.uint8]:
-        import torch
 
-        from aubench_baselines.sd_sampling import noise, pixels
+        from aubench_baselines.sd_sampling import noise, pixels, sampling
 
-        with torch.inference_mode():
+        with sampling():
             wanted, empty = self.states(values)
             out = self.pipe(
                 prompt_embeds=wanted,

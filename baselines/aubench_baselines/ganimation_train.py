@@ -8,6 +8,7 @@ same command resumes from the last checkpoint with the same numbers.
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -221,7 +222,11 @@ class Loop:
         return a, b, c, d
 
     def step(self) -> dict[str, float]:
-        """Do one iteration on what seed and number alone decide."""
+        """Do one iteration on what seed and number alone decide.
+
+        Raises:
+            AubenchError: a loss is not finite; the last checkpoint is from before.
+        """
         x, aus, wanted, share = self.batch()
         for optimiser in self.optimisers.values():
             optimiser.param_groups[0]["lr"] = self.rate()
@@ -229,6 +234,9 @@ class Loop:
         if (self.done + 1) % self.s.every == 0:
             shown |= self._painter_step(x, aus, wanted)
         self.done += 1
+        for name, value in shown.items():
+            if not math.isfinite(value):
+                raise AubenchError(f"{name} is {value} at step {self.done}", "use a smaller rate")
         return shown
 
     def _cast(self) -> Any:

@@ -164,11 +164,11 @@ class MagicFace(Generator):
         import torch
 
         from aubench_baselines.magicface_modules import PROMPT, guided, to_latents
-        from aubench_baselines.sd_sampling import noise, pixels
+        from aubench_baselines.sd_sampling import noise, pixels, sampling
         from aubench_baselines.sd_text import encode, pieces
 
         pipe, networks = self.pipe, self.networks
-        with torch.inference_mode():
+        with sampling():
             kind, device = networks.au_aug_mlp.weight.dtype, pipe.unet.device
             face, background = (
                 to_latents(pipe.vae, part.to(device, pipe.vae.dtype)).to(kind)

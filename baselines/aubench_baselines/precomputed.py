@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ from aubench.generator import (
 
 Image = npt.NDArray[np.uint8]
 ENDINGS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+ORIENTATION = 0x0112
+"""EXIF's note of how pixels are turned, which Pillow does not follow by itself."""
+
 SHOWN = 10
 """How many names of one kind of problem an error shows."""
 
@@ -111,6 +115,20 @@ def list_csv(table: Path) -> Listed:
     return Listed(files, tuple(twice))
 
 
+def is_srgb(profile: bytes | None) -> bool:
+    """Return whether an ICC profile is absent, or says that it is sRGB or grey."""
+    from PIL import ImageCms
+
+    if not profile:
+        return True
+    try:
+        said = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        names = ImageCms.getProfileDescription(said) + ImageCms.getProfileName(said)
+    except (OSError, ImageCms.PyCMSError):
+        return False
+    return "srgb" in names.lower() or said.profile.xcolor_space.strip() == "GRAY"
+
+
 def read_image(path: Path, size: int) -> Image:
     """Return uint8 [size, size, 3] RGB of a PNG or JPEG file.
 
@@ -130,6 +148,10 @@ def read_image(path: Path, size: int) -> Image:
                 alpha = np.asarray(opened.convert("RGBA"))[..., 3]
                 if (alpha < 255).any():
                     raise ValueError("has transparent pixels")
+            if opened.getexif().get(ORIENTATION, 1) != 1:
+                raise ValueError("is stored turned, with a note of it; store it upright")
+            if not is_srgb(opened.info.get("icc_profile")):
+                raise ValueError("has a colour profile other than sRGB")
             return np.asarray(opened.convert("RGB"), np.uint8)
     except FileNotFoundError as error:
         raise ValueError("is not there") from error

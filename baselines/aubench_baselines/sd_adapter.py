@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aubench.errors import AubenchError
+from aubench.errors import AubenchError, first_line
 from aubench.files import atomic_path
 from aubench_baselines.sd_base import quiet
 
@@ -109,8 +109,9 @@ def read_adapter(pipe: Any, path: Path) -> None:
         with quiet():  # it tells of what is not there; what does not fit is told below
             pipe.load_lora_weights(dict(state), adapter_name=NAME)
     except Exception as error:
-        first = (str(error).strip().splitlines() or ["?"])[0]
-        raise AubenchError(f"the LoRA of {path} does not fit the base: {first[:200]}") from error
+        raise AubenchError(
+            f"the LoRA of {path} does not fit the base: {first_line(error)[:200]}"
+        ) from error
     _check_taken(pipe, dict(state), path)
 
 

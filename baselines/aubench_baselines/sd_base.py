@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aubench.errors import AubenchError
+from aubench.errors import AubenchError, first_line
 from aubench.files import write_text
 from aubench_baselines.sd_shapes import DDIM, SCHEDULE, shape_of
 
@@ -145,7 +145,7 @@ def _from_folder(path: Path, dtype: Any) -> Any:
         pipe = _open(str(path), dtype, local=True)
     except Exception as error:  # diffusers and safetensors raise whatever they like
         raise AubenchError(
-            f"base {path} cannot be read: {_line(error)}", "restore the folder"
+            f"base {path} cannot be read: {first_line(error)[:200]}", "restore the folder"
         ) from error
     if len(pipe.tokenizer) < EMPTY:
         raise AubenchError(f"base {path} holds no vocabulary in tokenizer", "restore the folder")
@@ -158,7 +158,7 @@ def _from_hub(name: str, dtype: Any, download: bool) -> Any:
     except Exception as error:
         if download:
             raise AubenchError(
-                f"base '{name}' cannot be fetched: {_line(error)}", "is there a network?"
+                f"base '{name}' cannot be fetched: {first_line(error)[:200]}", "is there a network?"
             ) from error
         raise AubenchError(
             f"base '{name}' is not in the Hugging Face cache of this machine",
@@ -182,7 +182,7 @@ def _from_file(path: Path, dtype: Any, tokenizer: str, download: bool) -> Any:
             )  # fmt: skip
         except Exception as error:
             raise AubenchError(
-                f"base {path} is not a Stable Diffusion 1.5 file: {_line(error)}"
+                f"base {path} is not a Stable Diffusion 1.5 file: {first_line(error)[:200]}"
             ) from error
 
 
@@ -239,7 +239,3 @@ def base_digest(pipe: Any) -> str:
             digest.update(f"{name}.{key}{tuple(value.shape)}".encode())
             digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -89,7 +89,7 @@ class Folder:
 
 
 def read_image(path: Path, size: int) -> Images:
-    """Return uint8 [size, size, 3]: shorter side to ``size`` (bicubic), centre crop.
+    """Return uint8 [size, size, 3]: upright, shorter side to ``size`` (bicubic), centre crop.
 
     Raises:
         AubenchError: the file is missing or not an image.
@@ -98,7 +98,11 @@ def read_image(path: Path, size: int) -> Images:
 
     try:
         with Image.open(path) as opened:
-            fitted = ImageOps.fit(opened.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
+            fitted = ImageOps.fit(
+                ImageOps.exif_transpose(opened).convert("RGB"),
+                (size, size),
+                Image.Resampling.BICUBIC,
+            )
     except (OSError, ValueError) as error:
         raise AubenchError(f"{path} is not a readable image") from error
     return np.asarray(fitted, dtype=np.uint8)

@@ -202,7 +202,11 @@ class Loop:
         return self.s.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
 
     def step(self) -> dict[str, float]:
-        """Do one step."""
+        """Do one step.
+
+        Raises:
+            AubenchError: the loss is not finite.
+        """
         draw = torch.Generator().manual_seed(self.s.seed * 1_000_003 + self.number)
         rows = torch.randint(0, self.count(), (self.s.batch,), generator=draw).numpy()
         for group in self.optimiser.param_groups:
@@ -211,6 +215,7 @@ class Loop:
         with _attention(self.device):
             with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=enabled):
                 loss, shown = self.loss(rows, draw)
+            check_finite(shown, self.number + 1)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
         nn.utils.clip_grad_norm_(list(self.trained.values()), 1.0)
@@ -251,6 +256,17 @@ def _attention(device: str) -> AbstractContextManager[None]:
 
     kernel: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
     return kernel if device.startswith("cpu") else nullcontext()
+
+
+def check_finite(shown: Mapping[str, float], step: int) -> None:
+    """Refuse a loss that would spoil the weights and their average for good.
+
+    Raises:
+        AubenchError: names the loss and the step.
+    """
+    for name, value in shown.items():
+        if not math.isfinite(value):
+            raise AubenchError(f"{name} is {value} at step {step}", "--set rate=… smaller")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

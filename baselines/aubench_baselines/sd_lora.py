@@ -17,7 +17,7 @@ import numpy.typing as npt
 from aubench.errors import AubenchError, suggest
 from aubench.files import sha256_bytes, sha256_file
 from aubench.generator import Generator, GeneratorInfo, Request, Training, WeightSource
-from aubench_baselines.sd_sampling import filled, fitted, noise, pixels, prepare
+from aubench_baselines.sd_sampling import filled, fitted, noise, pixels, prepare, sampling
 
 SHIPPED = Path(__file__).with_name("weights") / "sd15-lora-nano.safetensors"
 
@@ -190,12 +190,11 @@ class SD15Lora(Generator):
         return self.known[text]
 
     def _sample(self, batch: Sequence[Request]) -> npt.NDArray[np.uint8]:
-        import torch
 
         from aubench_baselines.sd_text import encode
 
         pipe, count = self.pipe, len(self._pieces(batch[0].text))
-        with torch.inference_mode():
+        with sampling():
             states = encode(pipe.text_encoder, [self._pieces(r.text) for r in batch])
             # The empty text repeated: attention to copies of the same keys equals that to one.
             empty = encode(pipe.text_encoder, [self._pieces("") * count])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +27,19 @@ def prepare(pipe: Any, device: str) -> None:
     pipe.to(device)
     for part in (pipe.unet, pipe.vae, pipe.text_encoder):
         part.eval().requires_grad_(False)
+
+
+@contextmanager
+def sampling() -> Iterator[None]:
+    """Sample without gradients.
+
+    diffusers hands tensors to numpy in a way that numpy will drop: nothing that a user can mend.
+    """
+    import torch
+
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="diffusers")
+        yield
 
 
 def noise(unet: Any, seeds: Sequence[int]) -> torch.Tensor:

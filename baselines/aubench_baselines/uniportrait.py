@@ -128,11 +128,10 @@ class UniPortrait(Generator):
     def _sample(
         self, batch: Sequence[Request], ids: list[list[list[int]]]
     ) -> npt.NDArray[np.uint8]:
-        import torch
 
-        from aubench_baselines.sd_sampling import noise, pixels
+        from aubench_baselines.sd_sampling import noise, pixels, sampling
 
-        with torch.inference_mode():
+        with sampling():
             wanted, empty = self.states(batch, ids)
             out = self.pipe(
                 prompt_embeds=wanted,

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from aubench.errors import AubenchError, suggest
+from aubench.errors import AubenchError, first_line, suggest
 from aubench.facs import AUS
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def _table(folder: Path, size: int, limit: int | None, seed: int) -> Faces:
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        raise AubenchError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+        raise AubenchError(f"cannot read {path}: {first_line(error)}") from error
     for column in ("image", "subject", *LABELS):
         if column not in frame.columns:
             raise AubenchError(f"{path} has no column '{column}'{suggest(column, frame.columns)}")

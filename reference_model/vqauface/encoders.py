@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aubench.errors import AubenchError
+from aubench.errors import AubenchError, first_line
 
 if TYPE_CHECKING:
     from vqauface.presets import Preset
@@ -97,13 +97,21 @@ def clip_image(shape: Clip, weights: str | None) -> nn.Module:
         network: Any = CLIPVisionModel(config)
     else:
         try:
-            network = CLIPVisionModel.from_pretrained(weights or shape.source)
+            network, told = CLIPVisionModel.from_pretrained(
+                weights or shape.source, output_loading_info=True, weights_only=True
+            )
         except Exception as error:  # the hub's client has many kinds
-            first = str(error).strip().splitlines()[0][:160]
+            first = first_line(error)[:160]
             raise AubenchError(
                 f"no CLIP image encoder at {weights or shape.source} ({first})",
                 "--set clip_file=FOLDER with config.json and model.safetensors, or structure=own",
             ) from error
+        if told["missing_keys"]:  # they would stay random
+            raise AubenchError(
+                f"{weights or shape.source} lacks {len(told['missing_keys'])} tensors of CLIP's "
+                f"image encoder, first {sorted(told['missing_keys'])[0]}",
+                "--set clip_file=FOLDER of a whole one",
+            )
         found = (network.config.hidden_size, network.config.num_hidden_layers)
         if found != (shape.width, shape.layers):
             raise AubenchError(

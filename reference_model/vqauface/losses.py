@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aubench.errors import AubenchError
+from aubench.errors import AubenchError, first_line
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """From real and reconstructed images to a scalar that is differentiable in the second."""
@@ -179,12 +179,13 @@ def _vgg16(file: str, device: str) -> Distance:
     network = VGG16()
     if file != RANDOM:
         try:
-            network.load_state_dict(_vgg_state(file), strict=False)
-            missing = {"features.0.weight", "classifier.3.weight"} - _vgg_state(file).keys()
+            missing, unknown = network.load_state_dict(_vgg_state(file), strict=False)
         except RuntimeError as error:
-            raise AubenchError(f"{file} is not VGG16: {str(error).splitlines()[0]}") from error
-        if missing:
-            raise AubenchError(f"{file} is not VGG16: lacks {sorted(missing)[0]}")
+            raise AubenchError(f"{file} is not VGG16: {first_line(error)}") from error
+        lacks = [name for name in missing if not name.startswith("kept.")]  # the classifier's again
+        if lacks or unknown:
+            fault = f"lacks {lacks[0]}" if lacks else f"holds {unknown[0]}"
+            raise AubenchError(f"{file} is not VGG16: {fault}", "give torchvision's state_dict")
     network.eval().requires_grad_(False).to(device)
     return lambda x, y: F.mse_loss(network(y), network(x).detach())
 

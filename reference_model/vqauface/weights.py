@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from aubench import __version__
-from aubench.errors import AubenchError
+from aubench.errors import AubenchError, first_line
 from aubench.files import atomic_path, sha256_file, write_text
 from vqauface.loop import read_checkpoint
 from vqauface.presets import Preset, preset
@@ -226,7 +226,7 @@ def load(path: Path | None) -> tuple[RQVAE, Model, Preset, dict[str, Any], str]:
         _fill(codec, state, "stage1.")
         _fill(transformer, state, "stage2.")
     except (SafetensorError, RuntimeError, OSError) as error:
-        first = str(error).splitlines()[0]
+        first = first_line(error)
         raise AubenchError(f"{file} does not hold VQ-AUFace weights: {first}") from error
     for layer in codec.quantiser.layers:
         layer._codebook.initted.fill_(1)
