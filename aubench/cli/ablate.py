@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 import click
 
 from aubench.cli import completion as complete
-from aubench.cli.options import data_option
+from aubench.cli.options import Asked, training_options
 from aubench.cli.output import Result, results
 
 if TYPE_CHECKING:
     from aubench.generator import Ablatable, AblationRow
     from aubench.record import Record
 
+FOLDER = "ablations"
+
 
 @click.command()
 @click.argument("model", shell_complete=complete.model)
-@click.option("--preset", help="Size and schedule [the model's first].")
 @click.option("--rows", default="all", show_default=True, help="Some of them, with commas.")
 @click.option("--list", "listed", is_flag=True, help="Print the rows and stop.")
-@data_option("To train on.")
 @click.option(
     "--protocol",
     shell_complete=complete.protocol,
@@ -30,36 +30,18 @@ if TYPE_CHECKING:
     help="To score on.",
 )
 @click.option("--limit", type=click.IntRange(min=2), help="Only N samples of it, evenly spread.")
-@click.option("--steps", type=click.IntRange(min=1), help="Of every row, not the preset's.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="torch device.")
-@click.option(
-    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a setting; repeatable."
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder [ablations/MODEL-PRESET].")
+@training_options("To train on.", "Of every row, not the preset's.", FOLDER)
 @results
 def ablate(
-    model: str,
-    preset: str | None,
-    rows: str,
-    listed: bool,
-    data: str,
-    protocol: str,
-    limit: int | None,
-    steps: int | None,
-    seed: int,
-    device: str,
-    settings: tuple[str, ...],
-    out: Path | None,
+    model: str, rows: str, listed: bool, protocol: str, limit: int | None, asked: Asked
 ) -> Result:
     """Train MODEL once for each row of its ablations, all alike, and print the tables.
 
     Interrupt it at any time; the same command resumes. Records lie in OUT/records, a folder
     that `aubench report --leaderboards` prints.
     """
-    from aubench.cli.train import parse_setting, preset_of
     from aubench.errors import AubenchError
-    from aubench.generator import Ablatable, Training
+    from aubench.generator import Ablatable
     from aubench.registry import generator_class
 
     cls = generator_class(model)
@@ -68,20 +50,17 @@ def ablate(
     if listed:
         lines = [f"{row.name:26} {row.table}  {row.title}" for row in cls.rows]
         return Result(list(cls.rows), lambda: click.echo("\n".join(lines)))
-    name = preset_of(model, preset, cls.presets)
-    chosen = _chosen(cls, rows)
-    folder = out or Path("ablations") / f"{model}-{name}"
-    options = dict(parse_setting(word) for word in settings)
-    training = Training(name, data, folder, None, steps, seed, device, options)
+    training = asked.training(model, cls.presets, FOLDER)
+    chosen, folder = _chosen(cls, rows), training.out
     records = {}
     for number, row in enumerate(chosen, 1):
         click.echo(f"row {number} of {len(chosen)}: {row.name}, {row.title}", err=True)
         weights = cls.fit_row(row, training)
-        record = _score(model, row, weights, folder / row.name, protocol, limit, device)
+        record = _score(model, row, weights, folder / row.name, protocol, limit, asked.device)
         place = folder / "records" / record.protocol.dataset / record.protocol.name
         records[row.name] = place / f"{record.model.name}.json"
         record.write(records[row.name])
-    data = {"model": model, "preset": name, "records": records}
+    data = {"model": model, "preset": training.preset, "records": records}
     return Result(data, lambda: _print(folder / "records", chosen, model, protocol))
 
 

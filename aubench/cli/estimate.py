@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from aubench.cli import completion as complete
-from aubench.cli.options import data_option
+from aubench.cli.options import data_option, named_values
 from aubench.cli.output import Result, results
-from aubench.cli.run import METRICS, PROFILES, options_of
+from aubench.cli.run import PROFILES, metrics_of
 
 
 @click.command()
@@ -94,26 +94,12 @@ def estimate(
 
         config = RunConfig(
             model=model, protocol=protocol, data=data, weights=weights, limit=limit,
-            options=options_of(words), batch_size=batch_size, device=device,
-            out=Path(), metrics=_metrics(profile, metrics), extractor=extractor,
+            options=named_values("--option", words, "saturate=true"), batch_size=batch_size,
+            device=device,
+            out=Path(), metrics=metrics_of(profile, metrics, protocol, data), extractor=extractor,
             detectors=detectors,
         )  # fmt: skip
         rates = try_out(config, probe or max(FEWEST, 3 * batch_size), samples)
     count = samples or (limit if record is not None else None) or rates.images
     found = predict(rates, count, where, idle=idle)
     return Result(as_data(found), lambda: click.echo("\n".join(lines(found))))
-
-
-def _metrics(profile: str, metrics: str | None) -> tuple[str, ...]:
-    from aubench.errors import AubenchError, suggest
-
-    if metrics is None:
-        return PROFILES[profile]
-    chosen = tuple(word.strip() for word in metrics.split(",") if word.strip())
-    for word in chosen:
-        if word not in METRICS:
-            raise AubenchError(
-                f"unknown metric '{word}'{suggest(word, METRICS)} in --metrics",
-                f"choose from {', '.join(METRICS)}",
-            )
-    return chosen

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aubench.cli import completion as complete
-from aubench.cli.options import data_option
+from aubench.cli.options import data_option, named_values
 from aubench.cli.output import Result, results, written
 
 if TYPE_CHECKING:
@@ -148,10 +148,10 @@ def check(
     device: str,
 ) -> Result:
     """Run the conformance suite on NAME; a verdict a line, exit code 1 if one fails."""
-    from aubench.cli.run import options_of
     from aubench.engine.conformance import Subject, check_generator
 
-    subject = Subject(name, weights, protocol, data, samples, device, options_of(words))
+    options = named_values("--option", words, "saturate=true")
+    subject = Subject(name, weights, protocol, data, samples, device, options)
     verdicts = []
     for verdict in check_generator(subject):
         verdicts.append(verdict)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aubench.cli import completion as complete
-from aubench.cli.options import data_option
+from aubench.cli.options import data_option, named_values
 from aubench.cli.output import Result, results
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ GRADED = ("response",)
     help="Option of the model, such as saturate=true; repeatable.",
 )
 @click.option(
-    "--limit", type=click.IntRange(min=2), help="Only the first N samples; never on a leaderboard."
+    "--limit", type=click.IntRange(min=2), help="Only N samples, evenly spread; never on a leaderboard."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Added to the sample seeds.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True)
@@ -146,20 +146,9 @@ def run(
     The run can be interrupted at any time; the same command resumes it.
     """
     from aubench.engine.run import RunConfig, default_folder, execute
-    from aubench.errors import AubenchError, suggest
 
     maker = _maker(engine, shard, address, workers, shards, worker_cpus, worker_gpus)
-    chosen = (
-        _profile(profile, protocol, data)
-        if metrics is None
-        else tuple(word.strip() for word in metrics.split(",") if word.strip())
-    )
-    for word in chosen:
-        if word not in METRICS:
-            raise AubenchError(
-                f"unknown metric '{word}'{suggest(word, METRICS)} in --metrics",
-                f"choose from {', '.join(METRICS)}",
-            )
+    chosen = metrics_of(profile, metrics, protocol, data)
     options = _options(model, words, images, allow_missing)
     config = RunConfig(
         model=model,
@@ -239,12 +228,28 @@ def _maker(engine: str, shard: str | None, address: str | None, workers: int | N
     return maker(Cluster(address, workers, shards, 1.0 if cpus is None else cpus, gpus))
 
 
-def _profile(profile: str, protocol: str, data: str) -> tuple[str, ...]:
+def metrics_of(profile: str, words: str | None, protocol: str, data: str) -> tuple[str, ...]:
+    """Return the metric groups that ``--metrics`` names, each once, or else those of a profile.
+
+    Raises:
+        AubenchError: one is unknown, or none is named.
+    """
+    from aubench.errors import AubenchError, suggest
     from aubench.protocol import load_protocol
 
-    chosen = PROFILES[profile]
-    graded = load_protocol(protocol, data).definition.graded
-    return tuple(dict.fromkeys([*chosen, *GRADED])) if graded else chosen
+    remedy = f"choose from {', '.join(METRICS)}"
+    if words is None:
+        graded = GRADED if load_protocol(protocol, data).definition.graded else ()
+        return tuple(dict.fromkeys([*PROFILES[profile], *graded]))
+    chosen = tuple(dict.fromkeys(word.strip() for word in words.split(",") if word.strip()))
+    for word in chosen:
+        if word not in METRICS:
+            raise AubenchError(
+                f"unknown metric '{word}'{suggest(word, METRICS)} in --metrics", remedy
+            )
+    if not chosen:
+        raise AubenchError("--metrics names none", remedy)
+    return chosen
 
 
 def _called(model: str, images: Path | None) -> str:
@@ -259,21 +264,5 @@ def _options(
 
     if model != "images" and (images is not None or allow_missing):
         raise AubenchError("--images and --allow-missing belong to --model images")
-    return options_of(words) | ({"allow_missing": "true"} if allow_missing else {})
-
-
-def options_of(words: tuple[str, ...]) -> dict[str, str]:
-    """Return the options of a model that ``--option NAME=VALUE`` gave.
-
-    Raises:
-        AubenchError: a word is not of that form.
-    """
-    from aubench.errors import AubenchError
-
-    found = {}
-    for word in words:
-        name, sign, value = word.partition("=")
-        if not sign or not name.strip().isidentifier():
-            raise AubenchError(f"--option {word} is not NAME=VALUE", "for example saturate=true")
-        found[name.strip()] = value.strip()
-    return found
+    found = named_values("--option", words, "saturate=true")
+    return found | ({"allow_missing": "true"} if allow_missing else {})

@@ -1,0 +1,78 @@
+"""Options that several commands share: one place, one behaviour."""
+
+import click
+import pytest
+
+from aubench.cli.ablate import ablate
+from aubench.cli.main import cli
+from aubench.cli.options import Asked, named_values, training_options
+from aubench.cli.run import METRICS, PROFILES, metrics_of
+from aubench.cli.train import train
+from aubench.errors import AubenchError
+
+
+def test_the_options_of_a_training_are_the_same_for_all_that_train():
+    def shared(command):
+        return {p.name: (p.opts, p.type.name, p.default, p.multiple) for p in command.params
+                if p.name in Asked.__dataclass_fields__}  # fmt: skip
+
+    assert shared(train) == shared(ablate) and set(shared(train)) == set(Asked.__dataclass_fields__)
+
+
+def test_options_of_a_training_arrive_as_they_were_given(tmp_path):
+    seen = []
+
+    @click.command()
+    @training_options("Data.", "Steps.", "there")
+    def command(asked):
+        seen.append(asked)
+
+    command.main([], standalone_mode=False)
+    words = ["--preset", "b", "--data", "d", "--steps", "3", "--seed", "4", "--device", "x",
+             "--set", "u=1", "--set", " v.w = a=b ", "--out", str(tmp_path)]  # fmt: skip
+    command.main(words, standalone_mode=False)
+    usual, given = (asked.training("m", ("a", "b"), "there", 2) for asked in seen)
+    assert (usual.preset, usual.data, str(usual.out), usual.steps) == (
+        "a",
+        "synfacs",
+        "there/m-a",
+        None,
+    )
+    assert (usual.seed, usual.device, usual.options, usual.stage) == (0, "cpu", {}, 2)
+    assert (given.preset, given.data, given.out, given.steps) == ("b", "d", tmp_path, 3)
+    assert (given.seed, given.device, given.options) == (4, "x", {"u": "1", "v.w": "a=b"})
+    with pytest.raises(AubenchError, match="m has no preset 'b'; choose from a"):
+        seen[1].training("m", ("a",), "there")
+
+
+@pytest.mark.parametrize("word", ["", "=", "=3", "name", "two words=3"])
+def test_a_word_that_is_no_named_value_is_refused(word):
+    with pytest.raises(AubenchError, match=r"--set .*is not NAME=VALUE; for example --set a=1"):
+        named_values("--set", (word,), "a=1")
+
+
+def test_metrics_are_named_once_each_and_checked():
+    assert metrics_of("paper", " fid,kid ,fid,,", "unseen", "synfacs") == ("fid", "kid")
+    for words, match in (
+        (",", "names none"),
+        ("", "names none"),
+        ("fid,fidd", "did you mean 'fid'"),
+    ):
+        with pytest.raises(AubenchError, match=match):
+            metrics_of("paper", words, "unseen", "synfacs")
+
+
+def test_a_profile_answers_to_intensities_where_the_protocol_commands_them():
+    assert metrics_of("paper", None, "unseen", "synfacs") == PROFILES["paper"]
+    assert metrics_of("paper", None, "intensity", "synfacs") == (*PROFILES["paper"], "response")
+    assert metrics_of("full", None, "intensity", "synfacs") == METRICS
+
+
+@pytest.mark.parametrize("words", [
+    ["estimate", "--model", "oracle", "--protocol", "unseen", "--option", "x"],
+    ["check-generator", "oracle", "--option", "x"],
+    ["run", "--model", "oracle", "--protocol", "unseen", "--option", "x"],
+])  # fmt: skip
+def test_the_option_of_a_model_is_read_alike_everywhere(words):
+    with pytest.raises(AubenchError, match="--option x is not NAME=VALUE; for example --option"):
+        cli.main(words, standalone_mode=False)
