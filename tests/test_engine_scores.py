@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from aubench.engine.choices import FIRST, SECOND
 from aubench.engine.measured import Measured, References
 from aubench.engine.pairs import Pairs
+from aubench.engine.provenance import hardware
+from aubench.engine.scores_au import scaled_cosines
 from aubench.engine.scores_groups import group_scores
-from aubench.engine.scoring import SCORERS
+from aubench.engine.scoring import SCORERS, subset_scores
 from aubench.record import read_record
 
 N, ATTRIBUTES = 60, ("sex", "age")
@@ -99,6 +102,21 @@ def test_constant_answers_score_without_a_crash(constant):
     assert rows["off_target"].value == constant
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_detector_that_says_the_same_of_all_targets_gives_no_scale():
+    """One command for all samples, one answer to all: true pairs are like shuffled ones."""
+    found = measured(wanted=np.ones((N, 12), np.float32), strata=["a"] * 30 + ["b"] * 30)
+    same = {"probabilities": np.full((N, 12), 0.5, np.float32)}
+    found = replace(found, targets={**found.targets, FIRST: same, SECOND: same})
+    rows = scores(found)
+    for name in ("aaad", "aaad_second"):
+        assert rows[name].value is None and "the same cosines" in rows[name].note
+    assert "au_f1" in rows and np.isnan(scaled_cosines(found, FIRST)).all()
+    parts = subset_scores(found, PURE)
+    assert [row.value is None for row in parts["a"]] == [True, False]
+    group_scores(found, PURE)
+
+
 def test_an_au_that_never_occurs_is_a_dash_and_not_a_zero():
     found = measured()
     labels = found.labels.copy()
@@ -154,3 +172,11 @@ def test_a_run_reports_identity_change_and_groups(aubench, tmp_path):
     assert record.score("locality").value is None
     assert {"sex=female", "skin=dark", "age=younger"} <= set(record.groups)
     assert "by subject" in done.stdout
+
+
+def test_a_gpu_and_its_libraries_are_part_of_the_hardware(monkeypatch):
+    assert "cuDNN" not in hardware() or torch.cuda.is_available()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Card 9")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
+    assert hardware().endswith(f"cores; Card 9, CUDA {torch.version.cuda}, cuDNN 91002")

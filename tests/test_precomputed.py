@@ -71,6 +71,13 @@ def test_a_table_names_files_anywhere(folder, tmp_path):
         load(table)
 
 
+def test_the_record_tells_of_images_that_a_codec_has_seen(folder):
+    assert load(folder).info.training == "unknown"
+    (folder / "s-2.png").unlink()
+    Image.fromarray(face(1)).save(folder / "s-2.jpeg", quality=95)
+    assert load(folder).info.training == "unknown; 1 of 3 images handed in as JPEG"
+
+
 def test_jpeg_and_grey_and_palette_are_read_as_rgb(folder):
     Image.fromarray(face(5)).save(folder / "j.JPG", quality=100, subsampling=0)
     found = read_image(folder / "j.JPG", 64)

@@ -29,7 +29,10 @@ def package_versions() -> dict[str, str]:
 
 
 def hardware() -> str:
-    """Return processor and core count in words."""
+    """Return processor and core count in words, and a GPU that torch could use, with its libraries.
+
+    Features differ between GPUs, and between releases of cuDNN, in the digits of docs/precision.md.
+    """
     name = platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
@@ -38,7 +41,15 @@ def hardware() -> str:
                 break
     except OSError:
         pass
-    return f"{name}, {os.cpu_count()} cores"
+    return f"{name}, {os.cpu_count()} cores{_accelerator()}"
+
+
+def _accelerator() -> str:
+    torch = sys.modules.get("torch")  # what has not been imported has measured nothing
+    if torch is None or not torch.cuda.is_available():
+        return ""
+    libraries = f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+    return f"; {torch.cuda.get_device_name()}, {libraries}"
 
 
 def revision() -> str | None:

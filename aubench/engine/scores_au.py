@@ -15,6 +15,8 @@ from aubench.metrics import au_scores
 from aubench.metrics.bootstrap import bootstrap, bootstrap_mean, interval, resamples
 from aubench.record import ScoreRow
 
+ALIKE = "true and shuffled pairs of the reference set have the same cosines"
+
 
 def aaad(m: Measured) -> list[ScoreRow]:
     """Return AAAD by both detectors, its ceiling and floor, and raw cosines."""
@@ -28,6 +30,9 @@ def aaad(m: Measured) -> list[ScoreRow]:
         about = f"{m.tags[network].split(' ')[0]}|target={m.source}|ref={m.ref}|n={n}"
         if n < 2:
             out.append(row(f"aaad{tail}", f"aaad|{about}", None, n, up=True, note=_quiet(quiet)))
+            continue
+        if scale.coincide:
+            out.append(row(f"aaad{tail}", f"aaad|{about}", None, n, up=True, note=ALIKE))
             continue
         cosine = aaad_module.cosines(m.whole(network)[rows], wanted)
         ci = bootstrap_mean(scaled_cosines(m, network)[rows], subjects)
@@ -48,9 +53,14 @@ def aaad(m: Measured) -> list[ScoreRow]:
 
 
 def scaled_cosines(m: Measured, network: str) -> npt.NDArray[np.float64]:
-    """Return AAAD of each sample [N], whose mean is the run's; NaN where no AU is asked for."""
+    """Return AAAD of each sample [N], whose mean is the run's; NaN where no AU is asked for.
+
+    All NaN where the constants coincide.
+    """
     scale, _ = m.scale(network)
     out = np.full(len(m.wanted), np.nan)
+    if scale.coincide:
+        return out
     rows = aaad_module.comparable(m.wanted)
     cosine = aaad_module.cosines(m.whole(network)[rows], m.wanted[rows])
     out[rows] = (cosine - scale.low) / (scale.high - scale.low)

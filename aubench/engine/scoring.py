@@ -137,7 +137,7 @@ def subset_scores(m: Measured, metrics: Sequence[str]) -> dict[str, list[ScoreRo
             row(
                 "aaad",
                 f"aaad|{about}",
-                aaad_module.aaad(cosine[asking], scale),
+                None if scale.coincide else aaad_module.aaad(cosine[asking], scale),
                 len(asking),
                 up=True,
             ),

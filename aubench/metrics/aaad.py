@@ -19,6 +19,11 @@ class Constants:
     low: float
     high: float
 
+    @property
+    def coincide(self) -> bool:
+        """Whether all pairs are alike, so that nothing can be scaled by them."""
+        return self.high <= self.low
+
 
 def cosines(image: Probabilities, target: Probabilities) -> Vector:
     """Return the cosine of each pair of rows [N, 12], 0..1; zero where a row is all zero.
@@ -70,6 +75,6 @@ def aaad(cosine: Vector, scale: Constants) -> float:
     """
     if not len(cosine):
         return float("nan")
-    if scale.high <= scale.low:
+    if scale.coincide:
         raise ValueError("the reference set gives no range: largest and smallest cosine coincide")
     return float((np.mean(cosine) - scale.low) / (scale.high - scale.low))

@@ -178,12 +178,14 @@ class Precomputed(Generator):
         self, listed: Listed, stated: ImagesCard, source: Path, *, allow_missing: bool
     ) -> None:
         self.listed, self.source, self.allow_missing = listed, source, allow_missing
-        # The record tells what made these images, not what read them.
+        # The record tells what made these images, not what read them; and that a codec did too.
+        lossy = sum(ENDINGS.get(path.suffix.lower()) == "JPEG" for path in listed.files.values())
+        codec = f"; {lossy} of {len(listed.files)} images handed in as JPEG" if lossy else ""
         vars(self)["info"] = GeneratorInfo(
             name=stated.name,
             inputs=frozenset(stated.inputs),
             size=stated.size,
-            training=stated.training,
+            training=stated.training + codec,
             trained_on=tuple(stated.trained_on),
             metrics_in_training=tuple(stated.metrics_in_training),
             licence=stated.licence,
