@@ -64,7 +64,9 @@ GRADED = ("response",)
     help="Option of the model, such as saturate=true; repeatable.",
 )
 @click.option(
-    "--limit", type=click.IntRange(min=2), help="Only N samples, evenly spread; never on a leaderboard."
+    "--limit",
+    type=click.IntRange(min=2),
+    help="Only N samples, evenly spread; never on a leaderboard.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Added to the sample seeds.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True)
