@@ -123,8 +123,16 @@ def serve(study_folder: Path, host: str, port: int, database: str | None) -> Non
     """Serve the ranking page and the admin page."""
     from aubench.study.server import serve as run_server
 
-    click.echo(f"serving {study_folder} at http://{host}:{port}; links are in links.csv", err=True)
-    run_server(study_folder, host, port, database)
+    where = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def ready() -> None:
+        click.echo(
+            f"serving {study_folder} at {where}; links of raters and of the admin page are in "
+            f"{study_folder / 'links.csv'}; Ctrl-C stops it, and answers stay",
+            err=True,
+        )
+
+    run_server(study_folder, host, port, database, ready)
 
 
 @study.command()

@@ -95,7 +95,9 @@ def read_links(study: Path) -> list[str]:
     try:
         rows = list(csv.DictReader((study / LINKS).open(encoding="utf-8")))
     except OSError as error:
-        raise AubenchError(f"cannot read {study / LINKS}: {error.strerror}") from error
+        raise AubenchError(
+            f"cannot read {study / LINKS}: {error.strerror}", "`aubench study create` writes it"
+        ) from error
     return [row["path"] for row in rows if row["who"].startswith("rater ")]
 
 

@@ -136,7 +136,7 @@ def create(order: Order, out: Path) -> Created:
     if out.exists():
         raise AubenchError(f"{out} exists", "choose another --out; a study is never overwritten")
     if not 2 <= len(order.models) <= 9:
-        raise AubenchError(f"{len(order.models)} models", "rank two to nine")
+        raise AubenchError(f"--models names {len(order.models)}", "name two to nine")
     generator = np.random.default_rng(order.seed)
     drawn = _draw(order, generator)
     key = text_of(_key(order, drawn))

@@ -274,8 +274,17 @@ def application(
     )
 
 
-def serve(study: Path, host: str, port: int, database: str | None) -> None:
+def serve(
+    study: Path, host: str, port: int, database: str | None, ready: Callable[[], None]
+) -> None:
     """Serve a study until interrupted; requests are not logged, since paths hold tokens.
+
+    Args:
+        study: its folder.
+        host: address to listen on.
+        port: of it.
+        database: SQLAlchemy URL, the folder's own if None.
+        ready: called once the address is listened on.
 
     Raises:
         AubenchError: the study is damaged, or the address cannot be listened on.
@@ -295,4 +304,5 @@ def serve(study: Path, host: str, port: int, database: str | None) -> None:
         proxy_headers=False, lifespan="off",
     )  # fmt: skip
     with listening:
+        ready()
         uvicorn.Server(config).run(sockets=[listening])

@@ -54,7 +54,8 @@ def find_runs(
     for root in roots:
         for stated in sorted(root.glob("*/run.json")):
             identity = _identity(stated.parent)
-            if identity.get("protocol") == asked:
+            begun = (stated.parent / "ledger.jsonl").is_file()  # a refused run made nothing
+            if begun and identity.get("protocol") == asked:
                 known.setdefault(str(identity.get("model")), []).append(stated.parent)
     return [_run(name, known, protocol, given.get(name)) for name in models]
 
@@ -95,6 +96,11 @@ def _identity(folder: Path) -> dict[str, Any]:
     return identity
 
 
+def _again(run: Run) -> str:
+    protocol = str(run.identity.get("protocol")).rpartition("/")[2]
+    return f"`aubench run --model {run.model} --protocol {protocol} --out {run.folder.path}`"
+
+
 def run_image(run: Run, sample_id: str) -> Image:
     """Return uint8 [H, W, 3] of a sample.
 
@@ -103,9 +109,15 @@ def run_image(run: Run, sample_id: str) -> Image:
     """
     if not run.folder.intact(sample_id):
         why = run.folder.failures.get(sample_id, "missing or changed since it was made")
+        limit = run.identity.get("limit")
+        if limit is not None and sample_id not in run.folder.failures:
+            raise AubenchError(
+                f"{run.folder.path} is a run with --limit {limit}; samples are drawn from all "
+                f"of a protocol, and it lacks {sample_id}",
+                f"{_again(run)} --fresh makes all",
+            )
         raise AubenchError(
-            f"{run.folder.image(sample_id)}: {why}",
-            f"`aubench run --model {run.model}` completes the run, without --limit",
+            f"{run.folder.image(sample_id)}: {why}", f"{_again(run)} completes the run"
         )
     return read_png(run.folder.image(sample_id))
 

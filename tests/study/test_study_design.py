@@ -228,7 +228,7 @@ def test_criteria_are_there_for_each_combination_in_plain_words():
     ("changes", "message"),
     [
         ({"models": ("alpha-net", "betta-net")}, "did you mean 'beta-net'"),
-        ({"models": ("alpha-net",)}, "1 models"),
+        ({"models": ("alpha-net",)}, "--models names 1; name two to nine"),
         ({"models": ("alpha-net", "alpha-net")}, "named twice"),
         ({"per_combination": 201}, "has 200 samples"),
         ({"duplicates": 13}, "13 repetitions of 12"),
@@ -252,6 +252,19 @@ def test_a_changed_image_is_refused(order, runs, tmp_path):
     path.write_bytes(other.read_bytes())
     with pytest.raises(AubenchError, match="changed since it was made"):
         create(order([root]), tmp_path / "s")
+
+
+def test_a_limited_run_is_named_and_one_that_was_refused_is_no_run(order, runs, tmp_path):
+    root = tmp_path / "runs"
+    shutil.copytree(runs, root)
+    stated = root / "synfacs-conflict-alpha-net" / "run.json"
+    identity = json.loads(stated.read_text())
+    (root / "refused").mkdir()
+    (root / "refused" / "run.json").write_text(json.dumps(identity))
+    assert create(order([root]), tmp_path / "whole").trials
+    stated.write_text(json.dumps(identity | {"limit": 24}))
+    with pytest.raises(AubenchError, match="is a run with --limit 24"):
+        create(order([root], seed=6), tmp_path / "s")
 
 
 def test_two_runs_of_one_model_ask_which(order, runs, tmp_path):
