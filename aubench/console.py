@@ -73,9 +73,22 @@ def print_grid(grid: Grid, where: Console | None = None) -> None:
     for number, columns in enumerate(blocks):
         rows = grid.rows if len(blocks) == 1 else _told(grid.rows, columns)
         title = grid.title if number == 0 else f"{grid.title}, continued".removeprefix(", ")
-        out.print(_drawn(grid, columns, rows, title, out.width), crop=False)
+        if title:
+            out.print(Text(title, style="italic"))
+        _print(out, _drawn(grid, columns, rows, out.width))
         if number < len(blocks) - 1:
             out.print()
+
+
+def _print(out: Console, table: Table) -> None:
+    """Print a table; in a pipe or a file without the blanks that fill its last column."""
+    if out.is_terminal:
+        out.print(table, crop=False)
+        return
+    with out.capture() as caught:
+        out.print(table, crop=False)
+    lines = [line.rstrip() for line in caught.get().splitlines()]
+    out.file.write("\n".join(lines) + "\n")
 
 
 def _told(
@@ -118,14 +131,13 @@ def _blocks(grid: Grid, room: int) -> list[list[int]]:
 
 
 def _drawn(
-    grid: Grid, columns: Sequence[int], rows: Sequence[Sequence[str | Text]], title: str, room: int
+    grid: Grid, columns: Sequence[int], rows: Sequence[Sequence[str | Text]], room: int
 ) -> Table:
     """Return a part of a table as rich draws it."""
     natural = sum(max(_widths(grid, i)[::2]) + GAP for i in columns) - GAP
     least = sum(_least(grid, i) + GAP for i in columns) - GAP
     table = Table(
-        title=title or None, box=None, title_justify="left", pad_edge=False, padding=(0, GAP, 0, 0),
-        title_style="italic", width=least if least > room else None,
+        box=None, pad_edge=False, padding=(0, GAP, 0, 0), width=least if least > room else None,
     )  # fmt: skip
     heads = [[grid.heads[i]] for i in columns]
     if natural > room:
