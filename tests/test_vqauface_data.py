@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from vqauface.data import FilePictures, open_faces, reference_rows
+from vqauface.data import ArrayPictures, FilePictures, open_faces, read_image, reference_rows
 from vqauface.encoders import load_encoders
 from vqauface.fit import planned
 from vqauface.presets import preset
 from vqauface.settings import SCHEDULES, settings_for
+from vqauface.stage_one import encode_all
 from vqauface_parts import faces, loop, pixels, write_folder
 
 from aubench.errors import AubenchError
@@ -135,3 +136,33 @@ def test_stage_one_draws_from_targets_and_references():
     images = pixels(6)
     found = faces(images).either(np.array([7, 0, 5, 6]))
     np.testing.assert_array_equal(found, images[[1, 0, 5, 0]])
+
+
+def test_a_photograph_that_is_stored_turned_is_set_upright(tmp_path):
+    """By every reader of training images: cameras store a note in place of turned pixels."""
+    from aubench_baselines.sd_data import read_image as of_stable_diffusion
+
+    from aubench.detectors.faces import from_files
+
+    rng = np.random.default_rng(0)
+    upright = rng.integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    note = Image.Exif()
+    note[0x0112] = 6  # to be turned clockwise by a quarter
+    Image.fromarray(np.rot90(upright)).save(tmp_path / "a.png", exif=note)
+    listed = from_files(tmp_path, ["a.png"], np.zeros((1, 12), np.int8), ["s"])
+    for found in (read_image(tmp_path / "a.png", 64), of_stable_diffusion(tmp_path / "a.png", 64),
+                  listed.image(0)):  # fmt: skip
+        np.testing.assert_array_equal(found, upright)
+
+
+@pytest.mark.parametrize(("entries", "kind"), [(2**15, torch.int16), (2**16, torch.int32)])
+def test_codes_of_large_books_do_not_overflow(entries, kind):
+    class Codec(torch.nn.Module):
+        def codes(self, x):
+            return torch.full((len(x), 4, 2), entries - 1)
+
+    codec = Codec()
+    codec.entries = entries
+    images = ArrayPictures(np.zeros((3, 8, 8, 3), np.uint8))
+    found = encode_all(codec, images)
+    assert found.dtype == kind and (found == entries - 1).all()

@@ -100,16 +100,16 @@ class ListedPictures:
 
 
 def read_image(path: Path, size: int) -> Images:
-    """Return uint8 [size, size, 3] of a square image file at least as large.
+    """Return uint8 [size, size, 3], upright, of a square image file at least as large.
 
     Raises:
         AubenchError: it is unreadable, not square, or smaller.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as opened:
-            image = np.asarray(opened.convert("RGB"), np.uint8)
+            image = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"), np.uint8)
     except (OSError, ValueError, SyntaxError) as error:
         raise AubenchError(f"cannot read the image {path}", "remove or replace it") from error
     return fitted(image, size, str(path))

@@ -108,7 +108,7 @@ class RQVAE(nn.Module):
             decay: of the moving averages that the codebooks are.
         """
         super().__init__()
-        self.grid = p.grid
+        self.grid, self.entries = p.grid, p.entries
         self.encoder = encoder(p)
         self.decoder = decoder(p)
         # Rearranged outside, and the straight-through gradient is formed outside too: the

@@ -252,14 +252,15 @@ def stage_one_model(out: Path, shape: Preset) -> tuple[RQVAE, str]:
 
 @torch.inference_mode()
 def encode_all(model: RQVAE, images: Pictures, device: str = "cpu", batch: int = 64) -> Tensor:
-    """Return codes int16 [N, places, Q] of images."""
+    """Return codes int16 [N, places, Q] of images; int32 of books of more than 32,768 entries."""
     out = []
+    kind = torch.int16 if model.entries <= 2**15 else torch.int32
     model.eval().to(device)
     with bar(len(images), "codes", "img") as progress:
         for i in range(0, len(images), batch):
             rows = range(i, min(i + batch, len(images)))
             x = to_float(images.take(list(rows))).to(device)
-            out.append(model.codes(x).to(torch.int16).cpu())
+            out.append(model.codes(x).to(kind).cpu())
             progress.update(len(rows))
     return torch.cat(out)
 
