@@ -135,6 +135,23 @@ def test_rows_of_other_ids_are_marked_and_not_ranked_together(boards):
     assert all(cell.rank == 0 for row in table.rows if row.control for cell in row.cells)
 
 
+@pytest.mark.parametrize("number", [3, 5, 6])
+def test_what_stands_under_a_name_of_the_paper_is_said(number):
+    """A nano under the name of Stable Diffusion must not pass for it."""
+    boards = read_boards("synfacs", HOME)
+    table = build(number, boards, "measured")
+    (line,) = [note for note in table.general if note.startswith("Measured under the paper's")]
+    paper = {row.label for row in load_paper().of(number).rows}
+    for row in table.rows:
+        record = next((r for b in boards.records.values() for r in b.values()
+                       if r.model.name == row.key), None)  # fmt: skip
+        if number == 3 and record and row.label in paper:
+            assert f"{row.label} is {row.key} ({record.model.training}" in line
+        assert not row.control or row.label not in line
+    if number == 6:
+        assert "VQ-AUFace is vqauface (nano preset" in line
+
+
 def test_ablations_and_label_input_fill_the_papers_rows(boards):
     def better(data):
         for score in data["scores"]:

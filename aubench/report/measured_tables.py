@@ -100,7 +100,7 @@ def table_3(told: PaperTable, boards: Boards) -> Table | None:
     if not records:
         return None
     known = {row.key: row for row in told.rows}
-    rows = []
+    rows, named = [], {}
     whole = WHOLE if WHOLE in records else MODEL
     first = [whole if row.key == WHOLE else row.key for row in told.rows]
     for record in _ordered(records.values(), first):
@@ -110,7 +110,9 @@ def table_3(told: PaperTable, boards: Boards) -> Table | None:
         paper = known.get(name)
         section = paper.section if paper else CONTROLS if record.model.control else OTHERS
         rows.append(_row(paper.label if paper else name, record, section, name))
-    return _finish(told, boards, rows, {"test2k"})
+        if paper:
+            named[paper.label] = record
+    return _finish(told, boards, rows, {"test2k"}, named)
 
 
 def table_4(told: PaperTable, boards: Boards) -> Table | None:
@@ -154,15 +156,16 @@ def table_5(told: PaperTable, boards: Boards) -> Table | None:
     text = whole.get(WHOLE, whole.get(MODEL))
     labels = boards.of("label-input")
     label = labels.get(LABELS)
-    if text is not None:
-        rows.append(_row(told.rows[0].label, text, "", "text"))
-    if label is not None:
-        rows.append(_row(told.rows[1].label, label, "", "labels"))
+    named = {}
+    for line, record, key in zip(told.rows, (text, label), ("text", "labels"), strict=True):
+        if record is not None:
+            rows.append(_row(line.label, record, "", key))
+            named[line.label] = record
     for record in _ordered(labels.values()):
         if record is not label:
             section = CONTROLS if record.model.control else OTHERS
             rows.append(_row(f"{record.model.name}, labels", record, section, record.model.name))
-    return _finish(told, boards, rows, {"test2k", "label-input"}) if rows else None
+    return _finish(told, boards, rows, {"test2k", "label-input"}, named) if rows else None
 
 
 def table_6(told: PaperTable, boards: Boards) -> Table | None:
@@ -176,7 +179,8 @@ def table_6(told: PaperTable, boards: Boards) -> Table | None:
         for line, source in zip(told.rows, (seen, unseen), strict=True):
             key = line.key if name == MODEL else f"{name}/{line.key}"
             rows.append(_row(line.label, source[name], section, key))
-    return _finish(told, boards, rows, {"test2k", "unseen"}) if rows else None
+    named = {"VQ-AUFace": seen[MODEL]} if MODEL in seen else {}
+    return _finish(told, boards, rows, {"test2k", "unseen"}, named) if rows else None
 
 
 def _row(label: str, record: Record, section: str, key: str) -> Row:
@@ -193,7 +197,23 @@ def _ordered(records: Iterable[Record], first: Sequence[str] = ()) -> list[Recor
     )
 
 
-def _finish(told: PaperTable, boards: Boards, rows: list[Row], protocols: set[str]) -> Table:
+def _behind_names(named: dict[str, Record]) -> str:
+    """Return what stands behind the paper's names: a small model must not pass for the paper's."""
+    lines = dict.fromkeys(
+        f"{label} is {record.model.name} ({record.model.training.rstrip('.')})"
+        for label, record in named.items()
+    )
+    return f"Measured under the paper's names: {'; '.join(lines)}."
+
+
+def _finish(
+    told: PaperTable,
+    boards: Boards,
+    rows: list[Row],
+    protocols: set[str],
+    named: dict[str, Record],
+) -> Table:
+    """Return the table with its footnotes; ``named`` are the records under the paper's labels."""
     marked, usual = with_id_notes(rows)
     columns = measured_columns(marked, METRICS)
     about = [_about(boards, name) for name in sorted(protocols) if boards.of(name)]
@@ -202,6 +222,8 @@ def _finish(told: PaperTable, boards: Boards, rows: list[Row], protocols: set[st
         f"Measured by aubench on {'; '.join(about)}. 95 % intervals by subject. {ids}. "
         "Measured and reported values differ in data and extractor and are not to be compared."
     ]
+    if named:
+        general.append(_behind_names(named))
     table = Table(told.number, told.title, told.corner, columns, marked)
     unknown: list[str] = []
 

@@ -210,7 +210,7 @@ def dagger(record: Record) -> tuple[str, ...]:
     notes = []
     if record.model.metrics_in_training:
         seen = ", ".join(record.model.metrics_in_training)
-        notes.append(f"Trained with {seen}, which also scores it.")
+        notes.append(f"Measured after training with {seen}, which also scores it.")
     if record.counts.unsupported:
         notes.append(
             f"{record.counts.unsupported} of {record.counts.asked} samples ask for what the model "
