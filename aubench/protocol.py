@@ -149,7 +149,8 @@ def load_protocol(name: str, dataset: str = "synfacs", folder: Path | None = Non
     if dataset not in datasets:
         raise AubenchError(
             f"no protocols for data set '{dataset}'{suggest(dataset, datasets)}",
-            f"choose from {', '.join(datasets)}, or `aubench protocol freeze`",
+            f"choose from {', '.join(datasets)}, or import it and `aubench protocol freeze {name} "
+            f"--data {dataset}`",
         )
     names = protocol_names(dataset, root)
     if name not in names:

@@ -216,10 +216,16 @@ def simulate(study_folder: Path, worths: tuple[str, ...], raters: int | None,
         values = {name: float(value) for name, value in _pairs(worths, "--worth").items()}
     except ValueError as error:
         raise AubenchError(f"--worth: {error}", "write --worth MODEL=0.3") from error
-    world, _ = simulation.build_world(
+    world, design = simulation.build_world(
         study_folder, values, key=key, rater_spread=rater_spread, item_spread=item_spread,
         seed=seed,
     )  # fmt: skip
+    if design.rules.min_seconds > 0:
+        click.echo(
+            f"warning: the rule against answers under {design.rules.min_seconds:g} s will "
+            "exclude bots; for a rehearsal create a study with --min-seconds 0",
+            err=True,
+        )
     if repeat is not None:
         held = simulation.coverage(study_folder, world, repeat)
         return Result(held, lambda: click.echo(coverage_text(held)))

@@ -27,6 +27,13 @@ def run(*words):
     return ended.value.code
 
 
+def test_a_rule_that_will_exclude_every_bot_is_told_in_time(runs, tmp_path, capsys):
+    words = ("--models", ",".join(WORTHS), "--runs", runs, "--per-combination", 2, "--seed", 5)
+    assert run("create", *words, "--raters", 1, "--out", tmp_path / "s") == 0
+    assert run("simulate", tmp_path / "s", *WORDS) == 0
+    assert "under 3 s will exclude bots" in capsys.readouterr().err
+
+
 def test_create_simulate_close_score_report(runs, tmp_path, capsys):
     path = tmp_path / "s"
     create = [
@@ -39,7 +46,8 @@ def test_create_simulate_close_score_report(runs, tmp_path, capsys):
     assert run("score", path) == 2
     assert "no answers yet" in capsys.readouterr().err
     assert run("simulate", path, *WORDS) == 0
-    assert "6 bots, 96 rankings stored" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "6 bots, 96 rankings stored" in told.out and "warning" not in told.err
     assert run("score", path) == 2
     assert "its key stays sealed" in capsys.readouterr().err
     assert not (path / "unsealed.log").exists()
