@@ -22,6 +22,9 @@ description = "The generator $name for aubench"
 requires-python = ">=3.11"
 dependencies = ["aubench"]
 
+[project.optional-dependencies]
+test = ["pytest"]
+
 [project.entry-points."aubench.generators"]
 $name = "$module:$class_name"
 
@@ -70,7 +73,7 @@ class $class_name(Generator):
 '''
 
 TEST = '''\
-"""The conformance suite of aubench; install the package first (pip install -e .)."""
+"""The conformance suite of aubench; install the package first: pip install -e '.[test]'."""
 
 import pytest
 from aubench.engine.conformance import Subject, check_generator
@@ -95,7 +98,7 @@ README = """\
 
 A generator for aubench.
 
-    pip install -e .
+    pip install -e '.[test]'
     aubench models show $name
     aubench check-generator $name
     aubench run --model $name --protocol label-input --limit 20 --metrics au

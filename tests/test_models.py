@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 from importlib.metadata import EntryPoint
 
@@ -311,6 +312,9 @@ def test_a_scaffolded_package_installs_runs_and_conforms(environment, tmp_path):
     main = ("-c", "from aubench.cli.main import main; main()")
     assert "my_model.py" in call(*main, "new-generator", "my-model")
     assert "my-model" not in [row.name for row in registry.listings()]
+    said = tomllib.loads((tmp_path / "my-model" / "pyproject.toml").read_text())["project"]
+    assert said["optional-dependencies"] == {"test": ["pytest"]}
+    assert "pip install -e '.[test]'" in (tmp_path / "my-model" / "README.md").read_text()
     source = shutil.copytree(tmp_path / "my-model", tmp_path / "source")  # pip builds inside
     call(
         "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", source

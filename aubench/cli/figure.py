@@ -60,7 +60,10 @@ def _read(data: str, protocol: str, models: tuple[str, ...], folder: Path | None
     found = {record.model.name: record for record in boards(data, protocol, folder)[protocol]}
     for name in models:
         if name not in found:
-            raise AubenchError(f"no record of '{name}' on {protocol}{suggest(name, found)}")
+            raise AubenchError(
+                f"no record of '{name}' on {protocol}{suggest(name, found)}",
+                f"choose from {', '.join(found)}",
+            )
     return [found[name] for name in models or sorted(found)]
 
 

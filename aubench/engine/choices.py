@@ -77,7 +77,7 @@ class Choices:
             )
         words = self.detectors or f"{FIRST},{SECOND}"
         if words.count(",") != 1:
-            raise AubenchError(f"--detectors {words} are not two", "A,B")
+            raise AubenchError(f"--detectors {words} are not two", "name two, as in nano-a,nano-b")
         return words
 
     def write(self, folder: Path) -> None:

@@ -44,7 +44,8 @@ def write_bundle(run: Run, out: Path, *, limited: bool = False) -> Path:
     """
     if run.record.counts.limited and not limited:
         raise AubenchError(
-            f"{run.folder.path} is a run with --limit", "leaderboards take whole protocols"
+            f"{run.folder.path} is a run with --limit",
+            "leaderboards take whole protocols; --limited makes a bundle to try out",
         )
     if out.exists() and any(out.iterdir()):
         raise AubenchError(f"{out} is not empty", "choose another --out")
