@@ -1,13 +1,15 @@
 """A single file in the layout of the original release is the same base as its diffusers folder."""
 
 import re
+import shutil
 
 import pytest
 import torch
 from aubench_baselines.sd_base import load_base, write_random_base
+from aubench_baselines.sd_lora import SHIPPED
 from aubench_baselines.sd_shapes import SHAPES, Shape
 from aubench_baselines.sd_text import encode, pieces
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from aubench.errors import AubenchError
 
@@ -112,6 +114,49 @@ def test_single_file_equals_folder(place):
         torch.testing.assert_close(rebuilt[1], rebuilt[0])
     assert single.vae.config.scaling_factor == 0.18215
     assert single.scheduler.config.beta_schedule == "scaled_linear"
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_a_folder_that_lacks_a_tensor_is_refused(part, tmp_path):
+    """diffusers and transformers would leave it random, another at each start."""
+    folder = tmp_path / "base"
+    shutil.copytree(SHIPPED.parent / "sd15-nano-base", folder)
+    assert load_base(str(folder), dtype=torch.float32).unet is not None
+    file = next((folder / part).glob("*.safetensors"))
+    state = load_file(file)
+    del state[sorted(state)[7]]
+    save_file(state, file, metadata={"format": "pt"})
+    with pytest.raises(AubenchError, match=f"{part} lacks 1 tensors, first "):
+        load_base(str(folder), dtype=torch.float32)
+
+
+def test_old_names_of_the_autoencoders_attention_are_read(tmp_path):
+    """As in the folders that were published with Stable Diffusion 1.5."""
+    folder = tmp_path / "base"
+    shutil.copytree(SHIPPED.parent / "sd15-nano-base", folder)
+    file = next((folder / "vae").glob("*.safetensors"))
+    names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    state = {}
+    for key, value in load_file(file).items():
+        for new, old in names.items():
+            key = key.replace(f".attentions.0.{new}.", f".attentions.0.{old}.")
+        state[key] = value
+    assert any(".query." in key for key in state)
+    save_file(state, file, metadata={"format": "pt"})
+    plain, old = (load_base(str(place), dtype=torch.float32).vae.state_dict()
+                  for place in (SHIPPED.parent / "sd15-nano-base", folder))  # fmt: skip
+    assert all(torch.equal(old[key], value) for key, value in plain.items())
+
+
+@pytest.mark.parametrize("start", ["model.diffusion", "first_stage", "cond_stage"])
+def test_a_single_file_that_lacks_a_tensor_is_refused(place, tmp_path, start):
+    root, _, state = place
+    lost = sorted(key for key in state if key.startswith(start))[5]
+    save_file({k: v for k, v in state.items() if k != lost}, tmp_path / "small.safetensors")
+    shutil.copytree(root / "small", tmp_path / "small")
+    shutil.copytree(root / "tokenizer", tmp_path / "tokenizer")
+    with pytest.raises(AubenchError, match=r"small\.safetensors (is not a|lacks 1 tensors of)"):
+        load_base(str(tmp_path / "small.safetensors"), dtype=torch.float32)
 
 
 def test_single_files_that_are_not_are_named(place, tmp_path, monkeypatch):

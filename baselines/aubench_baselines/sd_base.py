@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from aubench_baselines.sd_shapes import Shape
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+WORDS = "cond_stage_model.transformer."
+"""Start of the names of the text encoder's tensors in the original layout."""
+
 TOKENIZER = "openai/clip-vit-large-patch14"
 EMPTY = 100
 """A tokenizer of fewer entries was made up by transformers where its files are missing."""
@@ -126,14 +129,42 @@ def load_base(name: str, *, dtype: Any, tokenizer: str = "", download: bool = Fa
     )
 
 
-def _open(where: str, dtype: Any, *, local: bool) -> Any:
-    from diffusers import StableDiffusionPipeline
+def whole(kind: Any, where: str, part: str = "", **how: Any) -> Any:
+    """Return a network of diffusers or transformers, every tensor of it from its files.
 
-    return StableDiffusionPipeline.from_pretrained(
-        where, torch_dtype=dtype, local_files_only=local, use_safetensors=True,
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-        low_cpu_mem_usage=False,
-    )  # fmt: skip
+    Both leave random what a file lacks, and tell of it in a log alone.
+
+    Args:
+        kind: its class.
+        where: folder or hub id.
+        part: folder below it.
+        how: of ``from_pretrained``.
+
+    Raises:
+        AubenchError: the files lack a tensor.
+    """
+    network, told = kind.from_pretrained(where, subfolder=part, output_loading_info=True, **how)
+    missing = sorted(told["missing_keys"])
+    if missing:
+        raise AubenchError(
+            f"{'/'.join(filter(None, (where, part)))} lacks {len(missing)} tensors, "
+            f"first {missing[0]}"
+        )
+    return network
+
+
+def _open(where: str, dtype: Any, *, local: bool) -> Any:
+    from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    bare = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    safe = {"local_files_only": local, "use_safetensors": True}
+    place = where if Path(where).is_dir() else \
+        StableDiffusionPipeline.download(where, **safe, **bare)  # fmt: skip
+    how: dict[str, Any] = {**safe, "torch_dtype": dtype, "low_cpu_mem_usage": False}
+    kinds = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
+    parts = {name: whole(kind, str(Path(place) / name), **how) for name, kind in kinds.items()}
+    return StableDiffusionPipeline.from_pretrained(place, **how, **parts, **bare)
 
 
 def _from_folder(path: Path, dtype: Any) -> Any:
@@ -155,6 +186,8 @@ def _from_folder(path: Path, dtype: Any) -> Any:
 def _from_hub(name: str, dtype: Any, download: bool) -> Any:
     try:
         return _open(name, dtype, local=not download)
+    except AubenchError:
+        raise
     except Exception as error:
         if download:
             raise AubenchError(
@@ -176,7 +209,7 @@ def _from_file(path: Path, dtype: Any, tokenizer: str, download: bool) -> Any:
     with tempfile.TemporaryDirectory() as place:
         write_config(Path(place), words, path.with_suffix(""))
         try:
-            return StableDiffusionPipeline.from_single_file(
+            pipe = StableDiffusionPipeline.from_single_file(
                 str(path), config=place, torch_dtype=dtype, local_files_only=True,
                 safety_checker=None, feature_extractor=None, tokenizer=words,
             )  # fmt: skip
@@ -184,6 +217,27 @@ def _from_file(path: Path, dtype: Any, tokenizer: str, download: bool) -> Any:
             raise AubenchError(
                 f"base {path} is not a Stable Diffusion 1.5 file: {first_line(error)[:200]}"
             ) from error
+    _check_words(pipe, path)
+    return pipe
+
+
+def _check_words(pipe: Any, path: Path) -> None:
+    """Refuse a single file that lacks a part of the text encoder, which diffusers leaves random."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as stream:
+        held = {
+            key.removeprefix(WORDS).removeprefix("text_model.")
+            for key in stream.keys()  # noqa: SIM118  (not a dictionary)
+            if key.startswith(WORDS)
+        }
+    wanted = {key.removeprefix("text_model.") for key in pipe.text_encoder.state_dict()}
+    missing = sorted(wanted - held)
+    if missing:
+        raise AubenchError(
+            f"base {path} lacks {len(missing)} tensors of the text encoder, first {missing[0]}",
+            "restore the file",
+        )
 
 
 def write_config(folder: Path, tokenizer: Any, given: Path) -> None:

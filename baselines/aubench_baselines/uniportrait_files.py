@@ -203,14 +203,16 @@ def load_clip(place: str, download: bool) -> Any:
     """
     from transformers import CLIPVisionModelWithProjection
 
-    from aubench_baselines.sd_base import quiet
+    from aubench_baselines.sd_base import quiet, whole
 
     folder, inside = (place, "") if place else (CLIP, "models/image_encoder")
     try:
         with quiet():
-            return CLIPVisionModelWithProjection.from_pretrained(
-                folder, subfolder=inside, local_files_only=not download
+            return whole(
+                CLIPVisionModelWithProjection, folder, inside, local_files_only=not download
             ).float()
+    except AubenchError:
+        raise
     except Exception as error:
         raise AubenchError(
             f"CLIP ViT-H is not at {place or 'the Hugging Face cache of this machine'}",
@@ -227,11 +229,15 @@ def load_vae(name: str, download: bool) -> Any:
     """
     from diffusers import AutoencoderKL
 
-    from aubench_baselines.sd_base import quiet
+    from aubench_baselines.sd_base import quiet, whole
 
     try:
         with quiet():
-            return AutoencoderKL.from_pretrained(name, local_files_only=not download)
+            return whole(
+                AutoencoderKL, name, local_files_only=not download, low_cpu_mem_usage=False
+            )
+    except AubenchError:
+        raise
     except Exception as error:
         raise AubenchError(
             f"autoencoder '{name}' is not on this machine",
