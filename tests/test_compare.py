@@ -1,6 +1,7 @@
 """Two runs compared: the statistics against closed forms, and the command end to end."""
 
 import csv
+import itertools
 import json
 import shutil
 
@@ -83,14 +84,30 @@ def test_a_difference_that_the_family_does_not_bear_is_no_win():
 def test_one_subject_gives_no_interval():
     found = of_means("x", values(1), values(2), ["s"] * 200, higher=True)
     assert found.interval is None and found.p is None and found.better == 0
-    empty = of_replicates("x", 1.0, 2.0, np.zeros(0), 5, higher=True)
+    empty = of_replicates("x", 1.0, 2.0, np.zeros(0), 5, 5, higher=True)
     assert empty.interval is None and empty.p is None and empty.detectable is None
 
 
 def test_p_values():
-    assert p_value(1.96, 1.0) == pytest.approx(0.05, abs=1e-3)
-    assert p_value(0.0, 0.0) == 1 and p_value(1.0, 0.0) == 0
-    assert p_value(1.0, float("nan")) is None
+    assert p_value(1.96, 1.0, 80) == pytest.approx(0.05, abs=1e-3)
+    assert p_value(0.0, 0.0, 80) == 1 and p_value(1.0, 0.0, 80) == 2.0**-79
+    assert p_value(1.0, float("nan"), 80) is None
+
+
+def test_few_subjects_prove_little_however_well_they_agree():
+    """What a test by changed signs of m subjects could say at best: 2 of 2^m ways."""
+    for m in (1, 2, 5):
+        ways = [sum(signs) for signs in itertools.product((-1, 1), repeat=m)]
+        exact = np.mean(np.abs(ways) >= m)
+        assert p_value(1.0, 0.0, m) == p_value(9.0, 1e-3, m) == exact
+    labels = np.zeros((3, 12), np.uint8)
+    labels[0, 0] = 1
+    found = labels == 1
+    _, (one, *_) = of_f1(
+        found, ~found & False, labels, ["a", "b", "c"], [f"AU{k}" for k in range(12)]
+    )
+    assert one.n == 1 and one.difference == 1 and one.p == 1 and one.better == 0
+    assert one.detectable is None
 
 
 def test_detectable_effect_is_found_at_the_power_it_claims():

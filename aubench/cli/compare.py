@@ -117,7 +117,7 @@ def _table(
 def _p(value: float | None) -> str:
     if value is None:
         return "—"
-    return "<1e-16" if value < 1e-16 else f"{value:.2g}"
+    return "<0.001" if value < 0.001 else f"{value:.2g}"
 
 
 def _figure(value: float) -> str:

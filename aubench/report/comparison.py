@@ -155,8 +155,9 @@ def _distances(a: Measured, b: Measured, kid: bool) -> list[Difference]:
     values = frechet_distance(one, real), frechet_distance(two, real)
     same, out = np.array_equal(a.kept, b.kept), []
     subjects = a.subjects_kept()
+    several = len(set(subjects))
     if not same:
-        out.append(of_replicates("fid", *values, np.zeros(0), len(one), higher=False))
+        out.append(of_replicates("fid", *values, np.zeros(0), len(one), several, higher=False))
     else:
         first = values[0] + frechet_influence(one, real)
         second = values[1] + frechet_influence(two, real)
@@ -166,11 +167,11 @@ def _distances(a: Measured, b: Measured, kid: bool) -> list[Difference]:
         grams = kernel_matrices(one, real), kernel_matrices(two, real)
         kids = unbiased(*grams[0]), unbiased(*grams[1])
         draws = np.zeros(0)
-        if same and len(set(subjects)) > 1:
+        if same and several > 1:
             drawn = resamples(subjects, 200)
             draws = kernel_replicates(*grams[0], drawn) - kernel_replicates(*grams[1], drawn)
             draws = kids[0] - kids[1] + draws - draws.mean()
-        out.append(of_replicates("kid", *kids, draws, len(one), higher=False))
+        out.append(of_replicates("kid", *kids, draws, len(one), several, higher=False))
     return out
 
 

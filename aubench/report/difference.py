@@ -1,8 +1,10 @@
 """Paired differences of two runs on the same samples, with intervals and corrected p values.
 
 Everything is first - second, resampled by whole subjects, both runs with the same draws. A p value
-is two-sided from the normal approximation with the standard error of those draws; families of
-many (AUs, combinations) are corrected by Holm's method (1979).
+is two-sided from the normal approximation with the standard error of those draws, and never below
+what changing signs by subject could give at best, 2 / 2^m of m subjects, since few subjects that
+agree have no spread to approximate; families of many (AUs, combinations) are corrected by Holm's
+method (1979).
 """
 
 from __future__ import annotations
@@ -63,15 +65,22 @@ class Difference:
         return 1 if (self.difference > 0) == self.higher else 2
 
 
-def p_value(difference: float, error: float) -> float | None:
-    """Return the two-sided p of a difference with a standard error; 1 for no difference at all."""
+def p_value(difference: float, error: float, subjects: int) -> float | None:
+    """Return the two-sided p of a difference; 1 for no difference at all.
+
+    Args:
+        difference: first - second.
+        error: its standard error, 0 where nothing varies.
+        subjects: those that say something about it; one alone proves nothing.
+    """
     from scipy.stats import norm
 
     if not np.isfinite(error) or not np.isfinite(difference):
         return None
+    least = min(1.0, 2.0 ** (1 - subjects))
     if error == 0:
-        return 1.0 if difference == 0 else 0.0
-    return float(2 * norm.sf(abs(difference) / error))
+        return 1.0 if difference == 0 else least
+    return max(least, float(2 * norm.sf(abs(difference) / error)))
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
@@ -96,23 +105,32 @@ def of_means(
     """Return the difference of the means of one value a sample [N]."""
     gap, ci = paired_difference(first, second, subjects, count=COUNT, seed=SEED)
     effect = detectable_effect(np.asarray(first) - np.asarray(second), subjects)
-    p = p_value(gap, effect / POWER) if len(set(subjects)) > 1 else None
+    several = len(set(subjects))
+    p = p_value(gap, effect / POWER, several) if several > 1 else None
     return Difference(
         name, float(np.mean(first)), float(np.mean(second)), gap, ci, p, p,
-        effect if np.isfinite(effect) else None, len(first), higher,
+        effect if np.isfinite(effect) and (effect or not gap) else None, len(first), higher,
     )  # fmt: skip
 
 
 def of_replicates(
-    name: str, first: float, second: float, draws: Vector, n: int, *, higher: bool
+    name: str,
+    first: float,
+    second: float,
+    draws: Vector,
+    n: int,
+    subjects: int,
+    *,
+    higher: bool,
 ) -> Difference:
-    """Return a difference whose resampled values [R] are given."""
+    """Return a difference whose resampled values [R] are given; ``subjects`` as in ``p_value``."""
     gap, kept = first - second, draws[np.isfinite(draws)]
     error = float(kept.std(ddof=1)) if len(kept) > 1 else float("nan")
-    p = p_value(gap, error)
+    p = p_value(gap, error, subjects)
+    seen = np.isfinite(error) and (error or not gap)  # without spread nothing is known of power
     return Difference(
         name, first, second, gap, interval(kept), p, p,
-        error * POWER if np.isfinite(error) else None, n, higher,
+        error * POWER if seen else None, n, higher,
     )  # fmt: skip
 
 
@@ -168,12 +186,12 @@ def of_f1(
     both = drawn[0] - drawn[1]
     single = [
         of_replicates(name, float(one[k]), float(two[k]), both[:, k],
-                      int(labels[:, k].sum()), higher=True)
+                      int(labels[:, k].sum()), int((a.asked[:, k] > 0).sum()), higher=True)
         for k, name in enumerate(names)
     ]  # fmt: skip
     # Each mean is over the AUs that its own run has an F1 of, as in the run's record.
     whole = of_replicates(
         "au_f1", mean_of(one), mean_of(two),
-        row_means(drawn[0]) - row_means(drawn[1]), len(labels), higher=True,
+        row_means(drawn[0]) - row_means(drawn[1]), len(labels), len(a.hit), higher=True,
     )  # fmt: skip
     return whole, corrected([d for d in single if np.isfinite(d.difference)])
