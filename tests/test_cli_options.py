@@ -28,7 +28,7 @@ def test_options_of_a_training_arrive_as_they_were_given(tmp_path):
         seen.append(asked)
 
     command.main([], standalone_mode=False)
-    words = ["--preset", "b", "--data", "d", "--steps", "3", "--seed", "4", "--device", "x",
+    words = ["--preset", "b", "--data", "d", "--steps", "3", "--seed", "4", "--device", "meta",
              "--set", "u=1", "--set", " v.w = a=b ", "--out", str(tmp_path)]  # fmt: skip
     command.main(words, standalone_mode=False)
     usual, given = (asked.training("m", ("a", "b"), "there", 2) for asked in seen)
@@ -40,7 +40,7 @@ def test_options_of_a_training_arrive_as_they_were_given(tmp_path):
     )
     assert (usual.seed, usual.device, usual.options, usual.stage) == (0, "cpu", {}, 2)
     assert (given.preset, given.data, given.out, given.steps) == ("b", "d", tmp_path, 3)
-    assert (given.seed, given.device, given.options) == (4, "x", {"u": "1", "v.w": "a=b"})
+    assert (given.seed, given.device, given.options) == (4, "meta", {"u": "1", "v.w": "a=b"})
     with pytest.raises(AubenchError, match="m has no preset 'b'; choose from a"):
         seen[1].training("m", ("a",), "there")
 
@@ -76,3 +76,18 @@ def test_a_profile_answers_to_intensities_where_the_protocol_commands_them():
 def test_the_option_of_a_model_is_read_alike_everywhere(words):
     with pytest.raises(AubenchError, match="--option x is not NAME=VALUE; for example --option"):
         cli.main(words, standalone_mode=False)
+
+
+@pytest.mark.parametrize("words", [
+    ["train", "sd15-lora"], ["train", "vqauface"], ["ablate", "vqauface"],
+    ["check-generator", "oracle"], ["data", "align", ".", "--out", "crops"],
+    ["data", "import", "bp4d", "."], ["protocol", "freeze", "test2k", "--data", "mine"],
+    ["detectors", "report", "nano-a"], ["run", "--model", "oracle", "--protocol", "unseen"],
+    ["estimate", "--model", "oracle", "--protocol", "unseen"],
+], ids=" ".join)  # fmt: skip
+def test_a_device_that_is_not_there_is_refused_before_any_work(words, tmp_path, monkeypatch):
+    """Some trained on the processor in its place, others ended in a traceback."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AubenchError, match=r"--device foo cannot be used: .*; try --device cpu"):
+        cli.main([*words, "--device", "foo"], standalone_mode=False)
+    assert not list(tmp_path.iterdir())

@@ -100,7 +100,9 @@ def align(folder: Path, out: Path, size: int, device: str) -> Result:
     """
     from aubench.alignment import FaceFinder
     from aubench.datasets.crops import LEDGER, crop_folder
+    from aubench.engine.job import check_device
 
+    check_device(device)
     crops = crop_folder(folder, out, FaceFinder(device), size)
     for status in ("no face", "unreadable"):
         for crop in crops:

@@ -60,6 +60,10 @@ def import_(
         raise AubenchError("--landmarks DIR and --align landmarks belong together")
     if free and kind != "folder":
         raise AubenchError(f"{kind} is under an agreement; --free is for folders")
+    if align in (None, "mtcnn") and landmarks is None and not dry_run:
+        from aubench.engine.job import check_device
+
+        check_device(device)
     align = align or ("landmarks" if landmarks else "mtcnn")
     how = Reading(_aus(columns), mismatched, camera, threshold, landmarks, free)
     asked = asked_for(kind, name or kind, how, Cropping(align, size, device), seed, workers)

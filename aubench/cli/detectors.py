@@ -38,17 +38,12 @@ def report(
 
     Thresholds are those of its card, 0.5 without one.
     """
-    import torch
-
     from aubench.detectors import load_detector
     from aubench.detectors.assess import assess
     from aubench.detectors.calibration import read_report, table
-    from aubench.errors import AubenchError
+    from aubench.engine.job import check_device
 
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise AubenchError(f"--device {device} cannot be used", "try --device cpu") from error
+    check_device(device)
     detector = load_detector(name, device, weights=weights)
     folder = out or Path("reports") / name.replace(":", "-")
     paths = assess(detector, folder, data=data, fold=fold, limit=limit)

@@ -20,7 +20,7 @@ OK, FOUND, BAD_INPUT, BUG, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 70, 130, 141
 
 RESUMING = (
     "run", "merge", "train", "ablate", "train-text-au", "train-au-detector", "audit aaad",
-    "data build", "data import", "data align",
+    "data build", "data import", "data align", "export-prompts", "protocol export",
 )  # fmt: skip
 """Commands that go on where they were interrupted."""
 
@@ -120,5 +120,7 @@ def _stdout_is_closed() -> bool:
     except (OSError, ValueError, OverflowError):
         return False
     if gone:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), place)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, place)
+        os.close(nowhere)
     return gone

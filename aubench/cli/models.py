@@ -149,7 +149,9 @@ def check(
 ) -> Result:
     """Run the conformance suite on NAME; a verdict a line, exit code 1 if one fails."""
     from aubench.engine.conformance import Subject, check_generator
+    from aubench.engine.job import check_device
 
+    check_device(device)
     options = named_values("--option", words, "saturate=true")
     subject = Subject(name, weights, protocol, data, samples, device, options)
     verdicts = []

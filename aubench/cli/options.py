@@ -60,12 +60,14 @@ class Asked:
             stage: one of several.
 
         Raises:
-            AubenchError: no such preset, or a setting that is not NAME=VALUE.
+            AubenchError: no such preset or device, or a setting that is not NAME=VALUE.
         """
+        from aubench.engine.job import check_device
         from aubench.generator import Training
 
         name = preset_of(model, self.preset, presets)
         settings = named_values("--set", self.settings, "batch=16")
+        check_device(self.device)
         out = self.out or Path(folder) / f"{model}-{name}"
         return Training(name, self.data, out, stage, self.steps, self.seed, self.device, settings)
 

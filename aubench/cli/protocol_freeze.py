@@ -46,9 +46,11 @@ def freeze(
             raise AubenchError("--out DIR is needed to build a protocol of synfacs")
         return _shipped(name, out)
     from aubench.detectors import load_detectors
+    from aubench.engine.job import check_device
     from aubench.protocol import load_protocol
     from aubench.protocol_freeze import freeze_own
 
+    check_device(device)
     chosen = load_detectors(detectors, device) if detectors else ()
     frozen = freeze_own(name, data, fold=fold, samples=samples, size=size, root=out,
                         strict=unknown == "active")  # fmt: skip

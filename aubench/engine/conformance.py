@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aubench.engine.costs import peak_memory
 from aubench.engine.generation import call, requests
 from aubench.errors import AubenchError
 from aubench.generator import GeneratorInfo, Plan, SampleFailure, Unsupported, WeightSource
@@ -327,12 +328,7 @@ def _commands(bench: _Bench, first: Images) -> Verdict:
 
 
 def _memory() -> Verdict:
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Verdict("memory", None, f"{peak * unit / 2**20:,.0f} MiB at most, the harness included")
+    return Verdict("memory", None, f"{peak_memory():,.0f} MiB at most, the harness included")
 
 
 def _named(error: Exception) -> str:
