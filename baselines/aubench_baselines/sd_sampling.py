@@ -55,9 +55,15 @@ def noise(unet: Any, seeds: Sequence[int]) -> torch.Tensor:
 
 
 def pixels(images: torch.Tensor) -> npt.NDArray[np.uint8]:
-    """Return uint8 [B, H, W, 3] of float [B, 3, H, W] in 0..1."""
+    """Return uint8 [B, H, W, 3] of float [B, 3, H, W] in 0..1, rounded.
+
+    Raises:
+        ValueError: a value is no number; as a pixel it would look like black.
+    """
     import torch
 
+    if not torch.isfinite(images).all():
+        raise ValueError("the network made pixels that are no numbers")
     rounded = (images.float() * 255).round().clamp(0, 255).to(torch.uint8)
     return np.ascontiguousarray(rounded.permute(0, 2, 3, 1).cpu().numpy())
 

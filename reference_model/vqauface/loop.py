@@ -309,6 +309,12 @@ def tiled(rows: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
 
 
 def to_pixels(x: Tensor) -> npt.NDArray[np.uint8]:
-    """Return uint8 [B, H, W, 3] of float [B, 3, H, W] in -1..1."""
+    """Return uint8 [B, H, W, 3] of float [B, 3, H, W] in -1..1, rounded.
+
+    Raises:
+        ValueError: a value is no number; as a pixel it would look like black.
+    """
+    if not torch.isfinite(x).all():
+        raise ValueError("the network made pixels that are no numbers")
     pixels = ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy())
