@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from aubench.metrics import groups
 from aubench.metrics.au_scores import mean_of, row_means
 from aubench.metrics.bootstrap import detectable_effect, interval, paired_difference
 
@@ -85,13 +86,8 @@ def p_value(difference: float, error: float, subjects: int) -> float | None:
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
     """Return p values corrected for their number by Holm's method; None stays None."""
-    known = sorted((p, i) for i, p in enumerate(values) if p is not None)
-    out: list[float | None] = [None] * len(values)
-    largest = 0.0
-    for rank, (p, i) in enumerate(known):
-        largest = max(largest, min(1.0, p * (len(known) - rank)))
-        out[i] = largest
-    return out
+    found = groups.holm([float("nan") if p is None else p for p in values])
+    return [None if np.isnan(p) else p for p in found]
 
 
 def corrected(family: Sequence[Difference]) -> list[Difference]:
