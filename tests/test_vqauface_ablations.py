@@ -113,6 +113,8 @@ def test_rows_share_first_stages_and_differ_in_what_is_left_out(tmp_path):
         torch.load(firsts[name], weights_only=True)["settings"] for name in ("plain-all", "labels")
     ]
     assert [t["anatomical"] for t in told] == [0.0, 0.5] and told[0]["steps"] == 1
+    kept = {path.parent for path in (tmp_path / "out").rglob("codes-*.pt")}
+    assert kept == {first.parent for first in firsts.values()}  # encoded once for all rows
     before = made[0].stat().st_mtime_ns
     assert VQAUFace.fit_row(chosen[0], training) == made[0]
     assert json.loads(made[0].with_suffix(".card.json").read_text())["sha256"]

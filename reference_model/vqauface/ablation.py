@@ -93,11 +93,9 @@ def _done(folder: Path) -> bool:
 
 
 def _share(first: Path, place: Path) -> None:
-    """Let a row's folder have the first stage and its codes, as links to one file each."""
+    """Let a row's folder have the first stage as a link; the codes lie beside what it points to."""
     place.mkdir(parents=True, exist_ok=True)
-    for path in [first / "stage1.checkpoint.pt", *first.glob("codes-*.pt")]:
-        target = place / path.name
-        if target.exists() or target.is_symlink():
-            continue
+    target = place / "stage1.checkpoint.pt"
+    if not (target.exists() or target.is_symlink()):
         with atomic_path(target) as temporary:
-            temporary.symlink_to(Path("..") / first.name / path.name)
+            temporary.symlink_to(Path("..") / first.name / target.name)

@@ -268,7 +268,9 @@ def encode_all(model: RQVAE, images: Pictures, device: str = "cpu", batch: int =
 def kept_codes(
     model: RQVAE, digest: str, faces: Faces, out: Path, device: str
 ) -> tuple[Tensor, Tensor]:
-    """Return the codes of targets and references, kept in ``out`` under digests of what made them.
+    """Return the codes of targets and references, kept under digests of what made them.
+
+    They lie beside stage I's checkpoint: where that is a link, rows of an ablation share both.
 
     Args:
         model: stage I.
@@ -280,9 +282,10 @@ def kept_codes(
     from aubench.files import sha256_bytes
 
     found = []
+    place = (out / "stage1.checkpoint.pt").resolve().parent
     mark = sha256_bytes(faces.fingerprint.encode())[:8]
     for name, images in (("target", faces.targets), ("reference", faces.references)):
-        path = out / f"codes-{name}-{digest[:16]}-{mark}-{len(images)}.pt"
+        path = place / f"codes-{name}-{digest[:16]}-{mark}-{len(images)}.pt"
         if path.is_file():
             found.append(torch.load(path, weights_only=True))
             continue
