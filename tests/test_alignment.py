@@ -209,4 +209,5 @@ def test_command(aubench, tmp_path):
     Image.fromarray(np.full((80, 80, 3), 50, np.uint8)).save(folder / "b.png")
     done = aubench("data", "align", folder, "--out", "out", "--size", 64, check=0)
     assert "1 found, 1 no face, 0 unreadable" in done.stdout and "no face: b.png" in done.stderr
-    assert Image.open(tmp_path / "out" / "a.png").size == (64, 64)
+    with Image.open(tmp_path / "out" / "a.png") as image:
+        assert image.size == (64, 64)

@@ -170,9 +170,11 @@ def test_data_commands(aubench, tmp_path):
         "data", "show", "synfacs", "--aus", "6=3+12", "-o", "face.png", "--size", "64", check=0
     ).stdout
     assert "S320/0/6=3.0+12=4.0" in text
-    assert Image.open(tmp_path / "face.png").size == (64, 64)
+    with Image.open(tmp_path / "face.png") as image:
+        assert image.size == (64, 64)
     aubench("data", "sheet", "-o", "sheet.png", "--subjects", "S320", "--size", "32", check=0)
-    assert Image.open(tmp_path / "sheet.png").size == (32 * 19, 32)
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert image.size == (32 * 19, 32)
     done = aubench("data", "show", "synfacs", "--aus", "6=9", "-o", "face.png", check=2)
     assert "give 0 to 5" in done.stderr
     done = aubench("data", "show", "synfacs", "--subject", "S900", "-o", "x.png", check=2)

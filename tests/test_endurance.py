@@ -194,7 +194,7 @@ def test_a_second_run_on_a_folder_is_refused_until_the_first_dies(tmp_path, calm
         assert [path.name for path in out.iterdir()] == [".lock"]
     finally:
         holder.send_signal(signal.SIGKILL)
-        holder.wait()
+        holder.communicate()
     assert _content(execute(config(out))) == expected
     assert not (out / ".lock").exists()
 

@@ -27,13 +27,13 @@ def undisturbed(stranger_site, tmp_path_factory):
 
 
 def _start(site, folder, **environment):
-    return subprocess.Popen(
-        [sys.executable, "-c", "from aubench.cli.main import main; main()", *map(str, CHEAP),
-         "--out", "run"],
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(site), **environment},
-    )  # fmt: skip
+    with (folder / "told").open("w") as told:
+        return subprocess.Popen(
+            [sys.executable, "-c", "from aubench.cli.main import main; main()", *map(str, CHEAP),
+             "--out", "run"],
+            cwd=folder, stdout=subprocess.DEVNULL, stderr=told, start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(site), **environment},
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(("fault", "expected"), [
@@ -127,7 +127,7 @@ def test_ten_kills_at_random_points_change_nothing(stranger_site, tmp_path, undi
             kills += 1
     assert kills >= 3
     final = _start(stranger_site, tmp_path)
-    assert final.wait(600) == 0, final.stderr.read()
+    assert final.wait(600) == 0, (tmp_path / "told").read_text()
     assert read_record(tmp_path / "run" / "record.json").content() == undisturbed.content()
     assert not list((tmp_path / "run").rglob("*.tmp"))
 

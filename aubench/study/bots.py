@@ -93,7 +93,8 @@ def read_links(study: Path) -> list[str]:
         AubenchError: the list is missing.
     """
     try:
-        rows = list(csv.DictReader((study / LINKS).open(encoding="utf-8")))
+        with (study / LINKS).open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
     except OSError as error:
         raise AubenchError(
             f"cannot read {study / LINKS}: {error.strerror}", "`aubench study create` writes it"
