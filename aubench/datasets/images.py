@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aubench.datasets.processes import working
 from aubench.errors import AubenchError
 from aubench.files import atomic_path, home, read_checked_png, sweep
 from aubench.progress import bar
@@ -26,28 +23,6 @@ if TYPE_CHECKING:
 
 PACK = 500
 """Images in one file of a packed split, the unit that a kill can cost."""
-
-
-def _single_thread() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["NUMBA_NUM_THREADS"] = "1"
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _begin_work() -> None:
-    """Prepare a worker: one thread, and no life after its parent.
-
-    A parent that dies of SIGKILL cannot end its workers, and they hold both ends of the queue
-    that they wait on, so they would stay for ever, at some 300 MB each.
-    """
-    _single_thread()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _render(keys: list[str], size: int) -> list[Images]:
@@ -182,20 +157,9 @@ class SynfacsImages:
         count = self._processes or workers()
 
         call, shown = cast("Any", function), cast("Any", progress)
-        if len(jobs) == 1 or count == 1:
-            for job in jobs:
-                shown.update(call(*job))
-            return
-        try:
-            with ProcessPoolExecutor(
-                count, mp_context=get_context("spawn"), initializer=_begin_work
-            ) as pool:
-                for done in pool.map(call, *zip(*jobs, strict=True)):
-                    shown.update(done)
-        except BrokenProcessPool as error:
-            raise AubenchError(
-                "a rendering process was killed", "free some memory; the same command resumes"
-            ) from error
+        with working(call, jobs, count, "rendering") as found:
+            for done in found:
+                shown.update(done)
 
     def packed(self, keys: Sequence[str], size: int, label: str) -> Images:
         """Return uint8 [N, size, size, 3] of many images, cached in packs.

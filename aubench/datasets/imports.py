@@ -5,11 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +22,10 @@ from aubench.datasets.crop_jobs import (
     crop,
     finished,
 )
-from aubench.datasets.images import _begin_work, workers
+from aubench.datasets.images import workers
 from aubench.datasets.imported import FAULTS, RECORD, ImportRecord, folder_of, read_record
 from aubench.datasets.index import Row, write_index
+from aubench.datasets.processes import working
 from aubench.datasets.references import candidates, coded_aus
 from aubench.datasets.sequences import Coded, Fault, Found
 from aubench.errors import AubenchError
@@ -228,31 +226,16 @@ def _run(jobs: Sequence[Job], processes: int | None) -> dict[Path, list[Cropped]
     total = sum(_weight(job) for job in jobs)
     before = total - sum(_weight(job) for job in left)
     with bar(total, "faces", "img", initial=before) as progress:
-        for job, rows in _results(left, processes):
-            done[job.path] = rows
-            progress.update(_weight(job))
+        count = processes or workers()
+        with working(crop, [(job,) for job in left], count, "cropping") as found:
+            for job, rows in zip(left, found, strict=True):
+                done[job.path] = rows
+                progress.update(_weight(job))
     return done
 
 
 def _weight(job: Job) -> int:
     return 1 if job.first else len(job.frames)
-
-
-def _results(jobs: Sequence[Job], processes: int | None) -> Iterator[tuple[Job, list[Cropped]]]:
-    count = min(processes or workers(), len(jobs))
-    call: Callable[[Job], list[Cropped]] = crop
-    if count <= 1:
-        yield from ((job, call(job)) for job in jobs)
-        return
-    try:
-        with ProcessPoolExecutor(
-            count, mp_context=get_context("spawn"), initializer=_begin_work
-        ) as pool:
-            yield from zip(jobs, pool.map(call, jobs), strict=True)
-    except BrokenProcessPool as error:
-        raise AubenchError(
-            "a cropping process was killed", "free some memory; the same command resumes"
-        ) from error
 
 
 def _rows(
