@@ -128,9 +128,26 @@ def test_killed_training_resumes_to_the_same_weights(base, tmp_path):
     )
     with pytest.raises(AubenchError, match=r"trained with rate = 0\.01, now 0\.001"):
         other.resume()
+    changed = replace(pictures(), fingerprint="other noise")
+    other = Adapter(SETTINGS, tmp_path / "b", "cpu", changed, open_base(base))
+    with pytest.raises(AubenchError, match="was trained on data noise, now other noise"):
+        other.resume()
     (tmp_path / "b" / "stage3.checkpoint.pt").write_bytes(b"cut")
     with pytest.raises(AubenchError, match="is damaged"):
         resumed.resume()
+
+
+def test_a_checkpoint_of_another_base_is_refused(base, tmp_path):
+    """LoRA of one base would otherwise be finished, and shipped, on another."""
+    first = Adapter(SETTINGS, tmp_path, "cpu", pictures(), open_base(base), "first")
+    first.save()
+    Adapter(SETTINGS, tmp_path, "cpu", pictures(), open_base(base), "first").resume()
+    with pytest.raises(AubenchError, match="was trained on base first, now second"):
+        Adapter(SETTINGS, tmp_path, "cpu", pictures(), open_base(base), "second").resume()
+    state = torch.load(first.checkpoint, weights_only=True)
+    del state["facts"]
+    torch.save(state, first.checkpoint)  # as former releases wrote it
+    Adapter(SETTINGS, tmp_path, "cpu", pictures(), open_base(base), "second").resume()
 
 
 def test_a_loss_that_is_no_number_spoils_no_weights(base, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import json
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -285,10 +285,10 @@ def clip_tokenizer(given: str, beside: Path, download: bool) -> Any:
     return found
 
 
-def base_digest(pipe: Any) -> str:
+def base_digest(pipe: Any, parts: Sequence[str] = ("unet", "vae", "text_encoder")) -> str:
     """Return sha256 over the weights of denoiser, autoencoder and text encoder, as loaded."""
     digest = hashlib.sha256()
-    for name in ("unet", "vae", "text_encoder"):
+    for name in parts:
         for key, value in sorted(getattr(pipe, name).state_dict().items()):
             digest.update(f"{name}.{key}{tuple(value.shape)}".encode())
             digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())

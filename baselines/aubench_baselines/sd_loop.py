@@ -144,6 +144,10 @@ class Loop:
         """Return the loss of a batch and what to log."""
         raise NotImplementedError
 
+    def facts(self) -> dict[str, str]:
+        """Return what a checkpoint must agree on beside the settings, such as the data."""
+        return {}
+
     def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield what is trained; slow on a large network, so asked once."""
         for name, module in self.modules.items():
@@ -160,7 +164,7 @@ class Loop:
         """Write the checkpoint atomically."""
         state = {
             "settings": asdict(self.s), "step": self.number, "seconds": self.seconds,
-            "log": self.log, "average": self.average,
+            "log": self.log, "average": self.average, "facts": self.facts(),
             "trained": {key: value.detach() for key, value in self.trained.items()},
             "optimiser": self.optimiser.state_dict(),
         }  # fmt: skip
@@ -171,7 +175,7 @@ class Loop:
         """Continue from the checkpoint, if there is one.
 
         Raises:
-            AubenchError: it is damaged or belongs to other settings.
+            AubenchError: it is damaged or belongs to other settings, data or another base.
         """
         if not self.checkpoint.is_file():
             return
@@ -181,6 +185,13 @@ class Loop:
             if former.get(key) != value:
                 raise AubenchError(
                     f"{self.checkpoint} was trained with {key} = {former.get(key)}, now {value}",
+                    "use another --out",
+                )
+        facts = state.get("facts", {})  # older checkpoints state none
+        for key, fact in self.facts().items():
+            if facts.get(key, fact) != fact:
+                raise AubenchError(
+                    f"{self.checkpoint} was trained on {key} {facts[key]}, now {fact}",
                     "use another --out",
                 )
         with torch.no_grad():

@@ -7,7 +7,6 @@ latents, as Stable Diffusion's own decoder was. Interrupt it freely: the same co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from aubench.errors import AubenchError
 from aubench.generator import Training
 from aubench_baselines.sd_base import quiet
+from aubench_baselines.sd_latents import Latents, encode_all, latent_scale
 from aubench_baselines.sd_loop import Batch, Loop, Settings, changed, to_float
 from aubench_baselines.sd_shapes import DDIM, SCHEDULE, shape_of
 
@@ -60,6 +60,10 @@ class Autoencoder(Loop):
     def count(self) -> int:
         """Return the number of images."""
         return len(self.data)
+
+    def facts(self) -> dict[str, str]:
+        """Return the fingerprint of the data."""
+        return {"data": self.data.fingerprint}
 
     def loss(self, rows: Rows, draw: torch.Generator) -> Batch:
         """Return the loss of reconstruction and how far latents are from a normal."""
@@ -109,55 +113,26 @@ def edges(d: Tensor) -> Tensor:
     return across + (d[..., 1:, :] - d[..., :-1, :]).abs().mean()
 
 
-@dataclass(frozen=True)
-class Latents:
-    """Mean and deviation float16 [N, C, h, w] of every image, already scaled."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def draw(self, rows: Rows, draw: torch.Generator) -> Tensor:
-        """Return float32 latents [B, C, h, w] drawn from the autoencoder's posterior."""
-        mean = self.mean[rows].float()
-        return mean + self.deviation[rows].float() * torch.randn(mean.shape, generator=draw)
-
-
-def latent_scale(vae: Any, data: Pictures, count: int = 1024) -> float:
-    """Return the factor that gives latents a deviation of 1, measured on some images."""
-    rows = np.linspace(0, len(data) - 1, min(count, len(data))).astype(np.int64)
-    vae.register_to_config(scaling_factor=1.0)
-    some = encode_all(vae, data, rows=rows)
-    variance = some.mean.float().var() + some.deviation.float().square().mean()
-    return round(float(variance.rsqrt()), 5)
-
-
-def encode_all(vae: Any, data: Pictures, *, rows: Rows | None = None, batch: int = 64) -> Latents:
-    """Return the latents of images, of all if no rows are given."""
-    from aubench.progress import bar
-
-    means, deviations = [], []
-    scale = vae.config.scaling_factor
-    every = np.arange(len(data)) if rows is None else rows
-    with torch.no_grad(), bar(len(every), "latents", "img") as progress:
-        for i in range(0, len(every), batch):
-            part = every[i : i + batch]
-            with torch.autocast("cpu", torch.bfloat16):
-                latent = vae.encode(to_float(data.images(part))).latent_dist
-            means.append((latent.mean.float() * scale).half())
-            deviations.append((latent.std.float() * scale).half())
-            progress.update(len(part))
-    return Latents(torch.cat(means), torch.cat(deviations))
-
-
 class Diffusion(Loop):
     """Noise prediction in latent space, with texts; base and LoRA differ in what is trained."""
 
     def __init__(
-        self, settings: Settings, out: Path, device: str, data: Pictures, pipe: Any
-    ) -> None:
+        self, settings: Settings, out: Path, device: str, data: Pictures, pipe: Any,
+        base: str = "",
+    ) -> None:  # fmt: skip
+        """Take data and base.
+
+        Args:
+            settings: of the stage.
+            out: folder of the checkpoint.
+            device: torch device.
+            data: images and texts.
+            pipe: the base.
+            base: digest of what is frozen of it, for the checkpoint.
+        """
         from diffusers import DDPMScheduler
 
-        self.data, self.pipe = data, pipe
+        self.data, self.pipe, self.base = data, pipe, base
         self.noise = DDPMScheduler.from_config(pipe.scheduler.config)
         self.vae = pipe.vae.requires_grad_(False).eval()
         self.kept: Latents | None = None
@@ -169,6 +144,11 @@ class Diffusion(Loop):
     def count(self) -> int:
         """Return the number of images."""
         return len(self.data)
+
+    def facts(self) -> dict[str, str]:
+        """Return the fingerprint of the data, and the digest of the base."""
+        base = {"base": self.base} if self.base else {}
+        return {"data": self.data.fingerprint, **base}
 
     def _latents(self, rows: Rows, draw: torch.Generator) -> Tensor:
         if self.s.kept and self.kept is None:
@@ -367,9 +347,11 @@ def train_adapter(settings: Settings, out: Path, device: str) -> Path:
     half = settings.preset == "paper" and settings.precision == "bfloat16"
     pipe = load_base(base, dtype=torch.bfloat16 if half else torch.float32)
     digest = base_digest(pipe)
+    # Stage 4 trains the autoencoder's decoder further, which stage 3 does not depend on.
+    frozen = base_digest(pipe, ("unet", "text_encoder"))[:12]
     size = pipe.unet.config.sample_size * pipe.vae_scale_factor
     data = load_pictures(settings.data, size, settings.limit)
-    loop = Adapter(settings, out, device, data, pipe)
+    loop = Adapter(settings, out, device, data, pipe, frozen)
     loop.resume()
     loop.run()
     loop.take_average()
@@ -384,7 +366,8 @@ def train_decoder(settings: Settings, out: Path, device: str) -> Path:
     from diffusers import AutoencoderKL
 
     from aubench_baselines.sd_data import au_faces, only_synfacs
-    from aubench_baselines.sd_loop import read_checkpoint
+    from aubench_baselines.sd_latents import Latents, encode_all, latent_scale
+from aubench_baselines.sd_loop import read_checkpoint
 
     only_synfacs(settings)
     folder = out / FOLDER.format(settings.preset)
