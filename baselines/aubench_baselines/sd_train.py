@@ -366,8 +366,7 @@ def train_decoder(settings: Settings, out: Path, device: str) -> Path:
     from diffusers import AutoencoderKL
 
     from aubench_baselines.sd_data import au_faces, only_synfacs
-    from aubench_baselines.sd_latents import Latents, encode_all, latent_scale
-from aubench_baselines.sd_loop import read_checkpoint
+    from aubench_baselines.sd_loop import read_checkpoint
 
     only_synfacs(settings)
     folder = out / FOLDER.format(settings.preset)
