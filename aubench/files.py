@@ -68,6 +68,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with refusals(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
+            if temporary.is_file():  # safetensors writes for the owner alone; folders are shared
+                temporary.chmod(0o666 & ~_mask())
             temporary.replace(path)
     finally:
         with suppress(OSError):
@@ -118,6 +120,14 @@ def refusals(path: Path) -> Iterator[None]:
             remedy = "set AUBENCH_HOME to a writable folder" if cached else "choose a writable one"
             raise ClosedError(f"cannot write {path}", remedy) from error
         raise
+
+
+@lru_cache(maxsize=1)
+def _mask() -> int:
+    """Return the bits that this process takes away from new files."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 @lru_cache(maxsize=8)

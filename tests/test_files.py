@@ -44,6 +44,18 @@ def test_a_library_that_meets_a_full_disk_leaves_the_old_file(tmp_path, writer):
     assert [file.name for file in tmp_path.iterdir()] == ["kept"]
 
 
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("mask", [0o022, 0o007])
+def test_files_are_as_open_as_the_user_wants_whatever_library_wrote_them(tmp_path, writer, mask):
+    code = (
+        f"import os; os.umask({mask}); from pathlib import Path\n"
+        "from aubench.files import atomic_path\n"
+        f"with atomic_path(Path('file')) as temporary: {WRITERS[writer]}"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
 def test_an_exception_leaves_the_old_file(tmp_path):
     path = tmp_path / "kept"
     write_text(path, "old")

@@ -1,5 +1,8 @@
 """The compiled loops against plain numpy and closed forms."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,26 @@ from aubench.synfacs.head import HIGH, WIDE
 from aubench.synfacs.raster import interpolate, rasterize
 
 F32 = np.float32
+
+
+def test_a_place_without_room_for_compiled_code_still_renders(tmp_path):
+    """A package that is read-only, for a user whose home is too, as in many containers."""
+    code = """
+import numpy as np
+from numba.core import caching
+named = "CacheImpl" if hasattr(caching, "CacheImpl") else "_CacheImpl"
+getattr(caching, named)._locator_classes = []
+from aubench.synfacs.raster import interpolate
+values, triangle = np.array([[1], [2], [3]], "f4"), np.array([[0, 1, 2]], "i4")
+half = np.array([[0.5, 0.5, 0.0]], "f4")
+assert type(interpolate._cache).__name__ == "NullCache"
+assert interpolate(values, triangle, np.array([0], "i4"), half).tolist() == [[1.5]]
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def unit_rows(rng, n):

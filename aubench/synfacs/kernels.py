@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from aubench.synfacs.compiled import compiled
 from aubench.synfacs.head import TEXEL, U_MIN, V_MIN
 
 F32 = np.float32
@@ -41,7 +41,7 @@ SMOOTHED = F32(0.45)
 """Of the bump that the highlights follow: the full bump gives white whiskers."""
 
 
-@njit(cache=True)
+@compiled
 def vertex_normals(V: Array, tris: Array) -> Array:
     """Return unit vertex normals float32 [n, 3] of float32 vertices and int32 triangles."""
     N = np.zeros(V.shape, np.float32)
@@ -61,7 +61,7 @@ def vertex_normals(V: Array, tris: Array) -> Array:
     return N
 
 
-@njit(cache=True)
+@compiled
 def texels(u: Array, v: Array, wide: int, high: int) -> Array:
     """Return flat texel indices int64 [K] of texture coordinates."""
     out = np.empty(u.shape[0], np.int64)
@@ -73,13 +73,13 @@ def texels(u: Array, v: Array, wide: int, high: int) -> Array:
     return out
 
 
-@njit(cache=True)
+@compiled
 def _ramp(start: Any, span: Any, x: Any) -> Any:
     t = min(max((x - start) / span, ZERO), ONE)
     return t * t * (THREE - TWO * t)
 
 
-@njit(cache=True)
+@compiled
 def material(
     normal: Array,
     lips: Array,
@@ -152,7 +152,7 @@ def material(
     return albedo, bump, gloss
 
 
-@njit(cache=True)
+@compiled
 def illuminate(
     normal: Array,
     bump: Array,
@@ -217,7 +217,7 @@ def illuminate(
     return light, shine
 
 
-@njit(cache=True)
+@compiled
 def _highlight(
     x: Any,
     y: Any,
@@ -243,7 +243,7 @@ def _highlight(
     return ((a16 * SHEEN + a64 * SPARK) * lit * on_key + fill * b16) * fresnel
 
 
-@njit(cache=True)
+@compiled
 def scatter(
     albedo: Array,
     light: Array,
@@ -278,7 +278,7 @@ def scatter(
     return out
 
 
-@njit(cache=True)
+@compiled
 def pixel_means(values: Array, hit: Array, side: int) -> Array:
     """Return the mean of each 2 x 2 block of samples, float32 [side / 2, side / 2].
 

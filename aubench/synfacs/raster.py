@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from aubench.synfacs.compiled import compiled
 
 F32 = np.float32
 Array = np.ndarray[Any, Any]
 
 
-@njit(cache=True)
+@compiled
 def _fill(
     P: Array,
     tris: Array,
@@ -56,7 +57,7 @@ def _fill(
                         b2[p] = w2
 
 
-@njit(cache=True)
+@compiled
 def interpolate(values: Array, tris: Array, owner: Array, weights: Array) -> Array:
     """Return float32 [C, K]: vertex values [V, C] at K samples of triangles ``owner``."""
     K, C = owner.shape[0], values.shape[1]
