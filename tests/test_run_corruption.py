@@ -6,6 +6,7 @@ Each file is cut, emptied, removed, or has a byte changed, at places that hypoth
 import json
 import os
 import shutil
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from aubench.engine import features as arrays_module
 from aubench.engine import measured
 from aubench.engine.choices import CHOSEN, Choices, chosen
 from aubench.engine.features import read_arrays, write_arrays
-from aubench.engine.folder import RunFolder, ledger_line, read_png, write_png
+from aubench.engine.folder import WRITTEN, RunFolder, ledger_line, read_png, write_png
 from aubench.engine.run import RunConfig, execute
 from aubench.errors import AubenchError
 from aubench.record import read_record
@@ -346,3 +347,21 @@ def test_the_files_of_a_run_are_all_known(whole):
     found = {p.relative_to(source).parts[0] for p in files_of(source)}
     text = (Path(__file__).parents[1] / "docs" / "records.md").read_text()
     assert all(f"`{name}" in text for name in found), found
+    assert found <= WRITTEN
+
+
+def test_a_fresh_start_removes_what_runs_have_written_and_nothing_else(whole, tmp_path):
+    """Another tool's folder may hold a run.json too, and a run's folder somebody's notes."""
+    source, expected = whole
+    folder = tmp_path / "run"
+    shutil.copytree(source, folder)
+    (folder / "notes").mkdir()
+    (folder / "notes" / "mine.txt").write_text("mine")
+    before = {path: held(path) for path in files_of(folder)}
+    with pytest.raises(AubenchError, match="notes is no file of a run: nothing is removed"):
+        execute(replace(config(folder), fresh=True))
+    assert {path: held(path) for path in files_of(folder)} == before
+    shutil.rmtree(folder / "notes")
+    (folder / ".hidden").write_text("mine")
+    assert content_of(execute(replace(config(folder), fresh=True))) == expected
+    assert (folder / ".hidden").read_text() == "mine"

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aubench.engine.lock import NAME as LOCK
 from aubench.engine.lock import locked
 from aubench.errors import AubenchError
 from aubench.files import (
@@ -66,6 +65,13 @@ def read_png(path: Path) -> Image:
 
 SHARDS = "shards"
 """Below a run folder: those of its shards, each with a lock and a writer of its own."""
+
+WRITTEN = frozenset({
+    "run.json", "ledger.jsonl", "images", "features", "parts", "samples.parquet", "costs.json",
+    "weights.sha256", "generator.json", "detectors.txt", "shard.json", "record.json",
+    "record.sha256", "grid.png", "leakage.csv", "memorised.png", SHARDS,
+})  # fmt: skip
+"""All that a run writes into its folder: what ``--fresh`` may remove."""
 
 STATES = ("sha256", "failed", "unsupported")
 """What a line of the ledger tells of a sample, one of them."""
@@ -163,16 +169,27 @@ class RunFolder:
             raise AubenchError(f"{self.path} holds files of something else", "choose another --out")
 
     def _clear(self) -> None:
-        """Empty the folder; what tells that it is a run's goes last, in case of a kill."""
+        """Empty the folder; what tells that it is a run's goes last, in case of a kill.
+
+        Raises:
+            AubenchError: it holds something that no run has written; nothing is removed then.
+        """
         if not self._stated.is_file():
             return
         with refusals(self.path):
-            for path in self.path.iterdir():
-                if path.name == SHARDS:
+            there = sorted(self.path.iterdir())
+            for path in there:
+                if path.name not in WRITTEN and not path.name.startswith("."):
+                    raise AubenchError(
+                        f"{path} is no file of a run: nothing is removed",
+                        "move it away, or choose another --out",
+                    )
+            for path in there:
+                if path.name == SHARDS or path.name.startswith("."):
                     continue
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
-                elif path.name not in (self._stated.name, LOCK):
+                elif path.name != self._stated.name:
                     path.unlink()
             self._stated.unlink()
 
