@@ -6,12 +6,17 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aubench.engine.folder import write_png
+from aubench.engine.folder import read_png, write_png
 from aubench.errors import AubenchError
-from aubench.files import atomic_path, write_text
+from aubench.files import atomic_path, sha256_bytes, write_text
 from aubench.progress import bar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
     from aubench.datasets.samples import ImageSource, SampleSet
 
 TABLE, REFERENCES, CARD = "requests.csv", "references", "card.toml"
@@ -26,6 +31,29 @@ CARD_TEXT = """\
 # licence = "MIT"
 # citation = "Doe et al. 2026"
 """
+
+
+def _file_names(keys: Sequence[str]) -> dict[str, str]:
+    """Return a file for each key; a key whose name another one has is told apart by its digest."""
+    found: dict[str, str] = {}
+    taken = set()
+    for key in keys:
+        name = re.sub(r"[^A-Za-z0-9.+=-]+", "-", key)
+        if name in taken:
+            name += f"-{sha256_bytes(key.encode())[:8]}"
+        taken.add(name)
+        found[key] = f"{REFERENCES}/{name}.png"
+    return found
+
+
+def _holds(path: Path, image: npt.NDArray[np.uint8]) -> bool:
+    """Whether a file holds these pixels: a call that was killed may have written others."""
+    import numpy as np
+
+    try:
+        return np.array_equal(read_png(path), image)
+    except (OSError, ValueError, SyntaxError):
+        return False
 
 
 def write_prompts(samples: SampleSet, images: ImageSource, out: Path, size: int) -> int:
@@ -45,7 +73,7 @@ def write_prompts(samples: SampleSet, images: ImageSource, out: Path, size: int)
 
     frame = samples.frame
     keys = list(dict.fromkeys(str(key) for key in frame["reference"]))
-    names = {key: f"{REFERENCES}/{re.sub(r'[^A-Za-z0-9.+=-]+', '-', key)}.png" for key in keys}
+    names = _file_names(keys)
     table = frame[["sample_id", "text", *LABELS, *INTENSITIES, "seed"]].assign(
         reference=[names[str(key)] for key in frame["reference"]], size=size
     )
@@ -56,8 +84,9 @@ def write_prompts(samples: SampleSet, images: ImageSource, out: Path, size: int)
     images.prefetch(keys, size, "references")
     with bar(len(keys), "write", "img") as progress:
         for key in keys:
-            if not (out / names[key]).is_file():
-                write_png(out / names[key], images.load(key, size))
+            image = images.load(key, size)
+            if not _holds(out / names[key], image):
+                write_png(out / names[key], image)
             progress.update(1)
     with atomic_path(place) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
