@@ -92,6 +92,11 @@ def call(generator: Generator, batch: Sequence[Request], size: int) -> npt.NDArr
     except (SampleFailure, AubenchError, MemoryError):
         raise
     except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
+            raise AubenchError(
+                f"model '{name}' ran out of memory on a batch of {len(batch)}",
+                "take a smaller --batch-size; the run resumes where it stopped",
+            ) from error
         raise AubenchError(
             f"model '{name}' raised {type(error).__name__} at sample {batch[0].sample_id} "
             f"(batch of {len(batch)}): {error}",
@@ -168,7 +173,14 @@ def check_determinism(
     for row in range(0, len(ids), step)[:count]:
         if ids[row] in folder.failures | folder.unsupported:
             continue
-        again = call(generator, requests(samples, images, generator, [row], size), size)
+        try:
+            again = call(generator, requests(samples, images, generator, [row], size), size)
+        except SampleFailure as failure:
+            raise AubenchError(
+                f"model '{generator.info.name}' is not deterministic: sample {ids[row]} was made "
+                f"in its batch, and failed alone: {failure.reason}",
+                "derive all randomness from Request.seed",
+            ) from failure
         if pixel_digest(again[0]) != folder.digests[ids[row]]:
             raise AubenchError(
                 f"model '{generator.info.name}' is not deterministic: sample {ids[row]} made "
