@@ -95,6 +95,13 @@ def test_a_record_tells_no_paths_of_its_machine(monkeypatch):
         sys, "argv", ["/a/b/aubench", "run", "--out", "/home/me/x y", "--seed", "1"]
     )
     assert command_line() == "aubench run --out '…/x y' --seed 1"
+    words = ["--out=/home/me/x", "--option", "file=/home/me/w.bin", "--detectors",
+             "a=/home/me/a.pt,b=/srv/b.pt", "--address", "http://host/a", "runs/x=1", "a/b"]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["aubench", *words])
+    told = command_line()
+    assert "/home" not in told and "/srv" not in told
+    for word in ("--out=…/x", "file=…/w.bin", "a=…/a.pt,b=…/b.pt", "http://host/a", "a/b"):
+        assert word in told
 
 
 def test_shipped_records_are_whole_runs_of_the_present_protocols():

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+ABSOLUTE = re.compile(r"(^|[=,])(/[^=,]*)")
+"""An absolute path: a word by itself, or in ``--out=/x``, ``--option file=/x``, ``a=/x,b=/y``."""
 
 PACKAGES = (
     "torch", "torchvision", "numpy", "pillow", "pandas", "scipy", "numba", "transformers",
@@ -74,5 +78,6 @@ def _git(root: Path, *words: str) -> str:
 
 def command_line() -> str:
     """Return the command as typed; of absolute paths, which tell of one machine, the last part."""
-    words = [f"…/{Path(word).name}" if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    words = [ABSOLUTE.sub(lambda found: f"{found[1]}…/{Path(found[2]).name}", word)
+             for word in sys.argv[1:]]  # fmt: skip
     return shlex.join([Path(sys.argv[0]).name, *words])
