@@ -96,7 +96,7 @@ def test_a_record_tells_no_paths_of_its_machine(monkeypatch):
     )
     assert command_line() == "aubench run --out '…/x y' --seed 1"
     words = ["--out=/home/me/x", "--option", "file=/home/me/w.bin", "--detectors",
-             "a=/home/me/a.pt,b=/srv/b.pt", "--address", "http://host/a", "runs/x=1", "a/b"]  # fmt: skip
+             "a=/home/me/a.pt,b=/srv/b.pt", "--address", "http://host/a", "a/b"]  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["aubench", *words])
     told = command_line()
     assert "/home" not in told and "/srv" not in told
