@@ -174,6 +174,16 @@ def test_a_whole_session_by_mouse(study, page_of):
     assert rows(study, RATERS)[0]["remark"] == "<b>fine</b>"
 
 
+STILL = """() => new Promise((done) => {
+  const look = (before, times) => {
+    const now = scrollY;
+    if (now === before && times > 4) done(true);
+    else setTimeout(() => look(now, now === before ? times + 1 : 0), 20);
+  };
+  look(null, 0);
+})"""
+
+
 def touch(page, session, source, target, hold):
     """Drag with a finger, as the browser's own input events."""
     x, y = box(source)
@@ -210,7 +220,9 @@ def test_a_whole_session_by_touch_on_a_small_phone(study, page_of):
     assert ranking(page) == "A--"
     touch(page, session, cards.nth(1), slots.nth(1), hold=0)  # a swipe scrolls, it drags nothing
     assert ranking(page) == "A--"
+    page.wait_for_function(STILL)  # a tap on a page that scrolls stops it, no more
     slots.nth(2).tap()  # a place first, then the face
+    page.wait_for_selector(".slot[aria-pressed=true]")
     cards.nth(1).tap()
     cards.nth(2).tap()
     assert ranking(page) == "ACB"
