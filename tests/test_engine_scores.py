@@ -180,3 +180,17 @@ def test_a_gpu_and_its_libraries_are_part_of_the_hardware(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Card 9")
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
     assert hardware().endswith(f"cores; Card 9, CUDA {torch.version.cuda}, cuDNN 91002")
+
+
+def test_strata_without_a_scale_of_aaad_have_a_reason_and_no_number(small_runs):
+    """The same that the score of the whole has."""
+    from aubench.report.runs import open_run
+
+    found = open_run(small_runs["oracle"]).measured(("aaad", "au"))
+    usual = subset_scores(found, ("aaad", "au"))
+    key = f"{found.tags[found.first].split(' ')[0]}|{found.source}"
+    alike = subset_scores(replace(found, frozen={key: (0.5, 0.5)}), ("aaad", "au"))
+    assert len(usual) > 1 and alike.keys() == usual.keys()
+    for name, (score, f1) in alike.items():
+        assert score.value is None and "have the same cosines" in score.note
+        assert f1 == usual[name][1] and usual[name][0].value is not None

@@ -140,6 +140,7 @@ def subset_scores(m: Measured, metrics: Sequence[str]) -> dict[str, list[ScoreRo
                 None if scale.coincide else aaad_module.aaad(cosine[asking], scale),
                 len(asking),
                 up=True,
+                note=scores_au.ALIKE if scale.coincide else "",
             ),
             row("au_f1", f"f1-of-commanded|{about}", f1, n, up=True),
         ]
