@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 AU_COLUMN = re.compile(r"^AU_?0*(\d+)$", re.I)
+ALMOST_AU = re.compile(r"^AU\W*_?\W*(\d+)\W*(?:_c)?$", re.I)
+"""A column that means an AU and is not named as one, such as ``Au 12`` or OpenFace's ``AU12_c``."""
 GRADE_COLUMN = re.compile(r"^(?:I_?0*(\d+)|AU_?0*(\d+)_(?:intensity|r))$", re.I)
 SPLITS = ("train", "validation", "test")
 NEEDED = "its first line is image,subject,AU1,AU2,... and each further one a face"
@@ -131,6 +133,12 @@ def _columns(path: Path, names: tuple[str, ...]) -> _Columns:
     }
     if not set(labels) & set(AUS):
         raise AubenchError(f"{path} has no column of an AU", "name them AU1, AU2, ...")
+    for name in names:
+        found = ALMOST_AU.match(name)
+        if found and not AU_COLUMN.match(name):
+            raise AubenchError(
+                f"{path}: column '{name}' would be no AU", f"name it AU{int(found[1])}"
+            )
     taken = {"image", "subject", "split", *labels.values(), *grades.values()}
     rest = tuple(name for name in names if name and name not in taken)
     return _Columns(labels, grades, "split" if "split" in names else None, rest)
