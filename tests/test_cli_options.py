@@ -51,6 +51,12 @@ def test_a_word_that_is_no_named_value_is_refused(word):
         named_values("--set", (word,), "a=1")
 
 
+def test_images_and_weights_exclude_each_other(tmp_path):
+    words = ["run", "--model", "images", "--protocol", "unseen", "--images", str(tmp_path)]
+    with pytest.raises(AubenchError, match="--images and --weights are two names"):
+        cli.main([*words, "--weights", str(tmp_path)], standalone_mode=False)
+
+
 def test_metrics_are_named_once_each_and_checked():
     assert metrics_of("paper", " fid,kid ,fid,,", "unseen", "synfacs") == ("fid", "kid")
     for words, match in (

@@ -148,10 +148,13 @@ def run(
     The run can be interrupted at any time; the same command resumes it.
     """
     from aubench.engine.run import RunConfig, default_folder, execute
+    from aubench.errors import AubenchError
 
     maker = _maker(engine, shard, address, workers, shards, worker_cpus, worker_gpus)
     chosen = metrics_of(profile, metrics, protocol, data)
     options = _options(model, words, images, allow_missing)
+    if images is not None and weights is not None:
+        raise AubenchError("--images and --weights are two names of one thing", "give one of them")
     config = RunConfig(
         model=model,
         protocol=protocol,
