@@ -57,6 +57,12 @@ def test_images_and_weights_exclude_each_other(tmp_path):
         cli.main([*words, "--weights", str(tmp_path)], standalone_mode=False)
 
 
+def test_a_check_that_a_cluster_does_not_make_is_refused():
+    words = ["run", "--model", "oracle", "--protocol", "unseen", "--engine", "ray"]
+    with pytest.raises(AubenchError, match="--check-determinism is for --engine local"):
+        cli.main([*words, "--check-determinism"], standalone_mode=False)
+
+
 def test_metrics_are_named_once_each_and_checked():
     assert metrics_of("paper", " fid,kid ,fid,,", "unseen", "synfacs") == ("fid", "kid")
     for words, match in (

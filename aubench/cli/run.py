@@ -150,6 +150,8 @@ def run(
     from aubench.engine.run import RunConfig, default_folder, execute
     from aubench.errors import AubenchError
 
+    if check_determinism and engine != "local":
+        raise AubenchError("--check-determinism is for --engine local", "check a few samples here")
     maker = _maker(engine, shard, address, workers, shards, worker_cpus, worker_gpus)
     chosen = metrics_of(profile, metrics, protocol, data)
     options = _options(model, words, images, allow_missing)
