@@ -170,7 +170,7 @@ def _scores(bundle: Bundle, run: Run, folder: Path) -> list[Finding]:
     found += [Finding("fails", f"the record hides {metric}") for _, metric, _ in again]
     bare = [row.metric for _, row in stated if row.ci is None and row.metric in with_interval]
     if bare:
-        found.append(Finding("open", f"stated without interval: {', '.join(bare)}"))
+        found.append(Finding("open", f"stated without interval: {', '.join(dict.fromkeys(bare))}"))
     if not any(finding.verdict == "fails" for finding in found):
         found.append(Finding("holds", f"{checked} numbers recomputed from the features agree"))
     if left_out:
