@@ -128,6 +128,8 @@ def test_ablate_command_refuses_unknown_rows_and_lists_them():
         (["vqauface", "--rows", "plain-vae"], "no row 'plain-vae'"),
         (["oracle"], "has no ablations"),
         (["vqauface", "--preset", "nanno"], "did you mean 'nano'"),
+        (["vqauface", "--protocol", "tst2k"], "did you mean 'test2k'"),
+        (["vqauface", "--protocol-data", "sinfacs"], "sinfacs"),
     ):
         done = CliRunner().invoke(cli, ["ablate", *words])
         assert isinstance(done.exception, AubenchError) and expected in str(done.exception)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from aubench.cli.options import Asked, training_options
 from aubench.cli.output import Result, results
 
 if TYPE_CHECKING:
+    from aubench.engine.run import RunConfig
     from aubench.generator import Ablatable, AblationRow
     from aubench.record import Record
 
@@ -29,13 +31,28 @@ FOLDER = "ablations"
     show_default=True,
     help="To score on.",
 )
+@click.option(
+    "--protocol-data",
+    shell_complete=complete.dataset,
+    default="synfacs",
+    show_default=True,
+    help="Data set of the protocol.",
+)
 @click.option("--limit", type=click.IntRange(min=2), help="Only N samples of it, evenly spread.")
 @training_options("To train on.", "Of every row, not the preset's.", FOLDER)
 @results
 def ablate(
-    model: str, rows: str, listed: bool, protocol: str, limit: int | None, asked: Asked
+    model: str,
+    rows: str,
+    listed: bool,
+    protocol: str,
+    protocol_data: str,
+    limit: int | None,
+    asked: Asked,
 ) -> Result:
     """Train MODEL once for each row of its ablations, all alike, and print the tables.
+
+    Each row is trained on --data and scored on --protocol of --protocol-data.
 
     Interrupt it at any time; the same command resumes. Records lie in OUT/records, a folder
     that `aubench report --leaderboards` prints.
@@ -50,13 +67,19 @@ def ablate(
     if listed:
         lines = [f"{row.name:26} {row.table}  {row.title}" for row in cls.rows]
         return Result(list(cls.rows), lambda: click.echo("\n".join(lines)))
+    from aubench.engine.run import execute
+
     training = asked.training(model, cls.presets, FOLDER)
     chosen, folder = _chosen(cls, rows), training.out
+    scored = {
+        row.name: _scored(model, row, folder / row.name, protocol, protocol_data, limit, asked)
+        for row in chosen
+    }
     records = {}
     for number, row in enumerate(chosen, 1):
         click.echo(f"row {number} of {len(chosen)}: {row.name}, {row.title}", err=True)
         weights = cls.fit_row(row, training)
-        record = _score(model, row, weights, folder / row.name, protocol, limit, asked.device)
+        record = _named(model, row, execute(replace(scored[row.name], weights=weights)))
         place = folder / "records" / record.protocol.dataset / record.protocol.name
         records[row.name] = place / f"{record.model.name}.json"
         record.write(records[row.name])
@@ -77,21 +100,28 @@ def _chosen(cls: type[Ablatable] | Ablatable, words: str) -> list[AblationRow]:
     return [known[name] for name in names]
 
 
-def _score(
-    model: str, row: AblationRow, weights: Path, folder: Path, protocol: str,
-    limit: int | None, device: str,
-) -> Record:  # fmt: skip
-    """Return the record of a row, under a name of its own."""
-    from aubench.engine.run import RunConfig, execute
+def _scored(
+    model: str, row: AblationRow, folder: Path, protocol: str, data: str, limit: int | None,
+    asked: Asked,
+) -> RunConfig:  # fmt: skip
+    """Return the run that scores a row; a protocol that is not there is told before training.
+
+    Raises:
+        AubenchError: no such protocol or data set.
+    """
+    from aubench.engine.run import RunConfig
+    from aubench.protocol import load_protocol
 
     protocol = protocol_of(row, protocol)
-    run = f"run-{protocol}" + (f"-limit{limit}" if limit else "")
-    record = execute(
-        RunConfig(
-            model=model, protocol=protocol, out=folder / run, weights=weights, limit=limit,
-            device=device,
-        )
-    )  # fmt: skip
+    load_protocol(protocol, data)
+    place = folder / (f"run-{protocol}" + (f"-limit{limit}" if limit else ""))
+    return RunConfig(
+        model=model, protocol=protocol, data=data, out=place, limit=limit, device=asked.device
+    )
+
+
+def _named(model: str, row: AblationRow, record: Record) -> Record:
+    """Return the record of a row under a name of its own."""
     told = record.model.model_copy(
         update={
             "name": f"{model}-{row.name}",
