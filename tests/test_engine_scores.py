@@ -174,12 +174,15 @@ def test_a_run_reports_identity_change_and_groups(aubench, tmp_path):
     assert "by subject" in done.stdout
 
 
-def test_a_gpu_and_its_libraries_are_part_of_the_hardware(monkeypatch):
+def test_threads_a_gpu_and_its_libraries_are_part_of_the_hardware(monkeypatch):
     assert "cuDNN" not in hardware() or torch.cuda.is_available()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Card 9")
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
-    assert hardware().endswith(f"cores; Card 9, CUDA {torch.version.cuda}, cuDNN 91002")
+    assert hardware().endswith(
+        f"cores, torch threads 3; Card 9, CUDA {torch.version.cuda}, cuDNN 91002"
+    )
 
 
 def test_strata_without_a_scale_of_aaad_have_a_reason_and_no_number(small_runs):

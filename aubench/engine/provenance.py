@@ -33,9 +33,10 @@ def package_versions() -> dict[str, str]:
 
 
 def hardware() -> str:
-    """Return processor and core count in words, and a GPU that torch could use, with its libraries.
+    """Return processor, cores and torch's threads in words, and a GPU that torch could use.
 
-    Features differ between GPUs, and between releases of cuDNN, in the digits of docs/precision.md.
+    Features differ between numbers of threads, GPUs and releases of cuDNN, in the digits of
+    docs/precision.md.
     """
     name = platform.machine()
     try:
@@ -45,15 +46,18 @@ def hardware() -> str:
                 break
     except OSError:
         pass
-    return f"{name}, {os.cpu_count()} cores{_accelerator()}"
+    return f"{name}, {os.cpu_count()} cores{_networks()}"
 
 
-def _accelerator() -> str:
+def _networks() -> str:
     torch = sys.modules.get("torch")  # what has not been imported has measured nothing
-    if torch is None or not torch.cuda.is_available():
+    if torch is None:
         return ""
+    threads = f", torch threads {torch.get_num_threads()}"
+    if not torch.cuda.is_available():
+        return threads
     libraries = f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
-    return f"; {torch.cuda.get_device_name()}, {libraries}"
+    return f"{threads}; {torch.cuda.get_device_name()}, {libraries}"
 
 
 def revision() -> str | None:

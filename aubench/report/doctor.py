@@ -87,11 +87,11 @@ def _packages() -> tuple[State, str]:
 
 
 def _hardware() -> tuple[State, str]:
-    import torch
+    import torch  # noqa: F401 - its threads and GPU are told once it is there
 
     from aubench.engine.provenance import hardware
 
-    return "ok", f"{hardware()}; torch uses {torch.get_num_threads()} threads"
+    return "ok", hardware()
 
 
 def _gpu() -> tuple[State, str]:
