@@ -35,6 +35,7 @@ class GeneratorInfo:
         citation: short reference.
         control: a yardstick, not a competitor; may look at targets.
         summary: one line.
+        needs: the option of ``aubench run`` without which it cannot be loaded; "" for none.
     """
 
     name: str
@@ -47,6 +48,7 @@ class GeneratorInfo:
     citation: str
     control: bool = False
     summary: str = ""
+    needs: str = ""
 
     def __post_init__(self) -> None:
         unknown = set(self.inputs) - INPUTS

@@ -27,6 +27,13 @@ class Listing:
     info: GeneratorInfo | None
     reason: str | None
 
+    @property
+    def status(self) -> str:
+        """In words: ready, what must be given to it, or why it is unavailable."""
+        if self.reason is not None:
+            return f"unavailable: {self.reason}"
+        return f"needs {self.info.needs}" if self.info and self.info.needs else "ready"
+
     def data(self) -> dict[str, Any]:
         """Return plain data, as ``aubench models --json`` prints it."""
         described = asdict(self.info) if self.info else {}

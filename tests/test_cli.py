@@ -42,6 +42,10 @@ def test_models_lists_ours_and_strangers_with_reasons(aubench):
         assert name in text
     broken = next(line for line in text.splitlines() if line.startswith("stranger-broken"))
     assert "unavailable" in broken and "a_package_that_is_not_there" in text
+    states = {line.split()[0]: line for line in text.splitlines()}
+    assert states["oracle"].rstrip().endswith("ready")
+    assert states["images"].rstrip().endswith("needs --images")
+    aubench("run", "--model", "images", "--protocol", "unseen", check=2)
 
 
 @pytest.mark.parametrize(("words", "expected"), [

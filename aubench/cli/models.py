@@ -43,7 +43,7 @@ def _print_table(rows: list[Listing]) -> None:
             info.training if info else "",
             info.licence if info else "",
             row.package,
-            "ready" if row.reason is None else f"unavailable: {row.reason}",
+            row.status,
         ))  # fmt: skip
     print_grid(Grid(heads, lines, left=range(len(heads)), prose=(3, 6)))
 
@@ -73,7 +73,7 @@ def _card(row: Listing) -> dict[str, Any]:
         "name": row.name,
         "summary": row.info.summary if row.info else "",
         "package": row.package,
-        "status": "ready" if row.reason is None else f"unavailable: {row.reason}",
+        "status": row.status,
     }
     if row.info is None:
         return card

@@ -73,6 +73,7 @@ class FineFace(Generator):
         licence="Apache-2.0",
         citation="Varanka et al., FineFace",
         summary="AU intensities on Stable Diffusion; AU 1, 2, 4, 6, 12, 15, 17 of ours only",
+        needs="--weights",
     )
 
     def __init__(self, pipe: Any, encoder: Any, options: dict[str, Any], digest: str) -> None:

@@ -50,6 +50,7 @@ class MagicFace(Generator):
         licence="Apache-2.0",
         citation="Wei et al., MagicFace",
         summary="AU changes on a reference; needs restricted assets; 7 of our AUs only",
+        needs="--weights",
     )
 
     def __init__(

@@ -172,6 +172,7 @@ class Precomputed(Generator):
         licence="unknown",
         citation="unknown",
         summary="images made elsewhere, from a folder or a CSV",
+        needs="--images",
     )
 
     def __init__(

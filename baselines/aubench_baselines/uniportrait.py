@@ -42,6 +42,7 @@ class UniPortrait(Generator):
         licence="Apache-2.0",
         citation="He et al., UniPortrait, ICCV 2025",
         summary="text and reference on SD 1.5 with identity attention",
+        needs="--weights",
     )
 
     def __init__(self, pipe: Any, face: Any, options: dict[str, Any], digest: str) -> None:
