@@ -153,7 +153,7 @@ def test_ablate_trains_scores_and_prints_its_rows(tmp_path):
     assert [r.model.metrics_in_training for r in records] == [["nano-a"], []]
     assert records[0].provenance.target_source == "labels" and records[0].counts.limited
     assert (
-        records[1].model.training
-        == "ablation, Table 3: without anatomical loss, without VAE tokens"
+        records[1].model.training == "tiny preset, 1 steps; "
+        "ablation, Table 3: without anatomical loss, without VAE tokens"
     )
     assert len({r.model.weights_sha256 for r in records}) == 2

@@ -14,7 +14,7 @@ from aubench.cli.output import Result, results
 
 if TYPE_CHECKING:
     from aubench.engine.run import RunConfig
-    from aubench.generator import Ablatable, AblationRow
+    from aubench.generator import Ablatable, AblationRow, Training
     from aubench.record import Record
 
 FOLDER = "ablations"
@@ -79,7 +79,8 @@ def ablate(
     for number, row in enumerate(chosen, 1):
         click.echo(f"row {number} of {len(chosen)}: {row.name}, {row.title}", err=True)
         weights = cls.fit_row(row, training)
-        record = _named(model, row, execute(replace(scored[row.name], weights=weights)))
+        record = execute(replace(scored[row.name], weights=weights))
+        record = _named(model, row, training, record)
         place = folder / "records" / record.protocol.dataset / record.protocol.name
         records[row.name] = place / f"{record.model.name}.json"
         record.write(records[row.name])
@@ -120,14 +121,15 @@ def _scored(
     )
 
 
-def _named(model: str, row: AblationRow, record: Record) -> Record:
-    """Return the record of a row under a name of its own."""
+def _named(model: str, row: AblationRow, training: Training, record: Record) -> Record:
+    """Return the record of a row under a name of its own; it tells of its training."""
+    steps = f", {training.steps} steps" if training.steps else ""
     told = record.model.model_copy(
         update={
             "name": f"{model}-{row.name}",
             "inputs": sorted(row.inputs),
             "metrics_in_training": list(row.metrics_in_training),
-            "training": f"ablation, {row.table}: {row.title}",
+            "training": f"{training.preset} preset{steps}; ablation, {row.table}: {row.title}",
         }
     )
     return record.model_copy(update={"model": told})
