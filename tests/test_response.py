@@ -213,11 +213,11 @@ def test_generators_are_told_intensities_in_their_own_way():
 
 
 def test_response_belongs_to_full_and_to_graded_protocols():
-    from aubench.cli.run import _profile
+    from aubench.cli.run import metrics_of
 
-    assert "response" in _profile("paper", "intensity", "synfacs")
-    assert "response" not in _profile("paper", "test2k", "synfacs")
-    assert _profile("full", "intensity", "synfacs").count("response") == 1
+    assert "response" in metrics_of("paper", None, "intensity", "synfacs")
+    assert "response" not in metrics_of("paper", None, "test2k", "synfacs")
+    assert metrics_of("full", None, "intensity", "synfacs").count("response") == 1
 
 
 def test_command_scores_a_part_of_the_protocol(aubench, tmp_path):

@@ -116,6 +116,16 @@ def test_single_file_equals_folder(place):
     assert single.scheduler.config.beta_schedule == "scaled_linear"
 
 
+def test_the_text_encoder_is_what_its_file_holds():
+    """Whichever transformers wrote the file and reads it; they differ in names."""
+    folder = SHIPPED.parent / "sd15-nano-base"
+    loaded = load_base(str(folder), dtype=torch.float32).text_encoder.state_dict()
+    held = load_file(next((folder / "text_encoder").glob("*.safetensors")))
+    short = {key.removeprefix("text_model."): value for key, value in loaded.items()}
+    for key, value in held.items():
+        assert torch.equal(short[key.removeprefix("text_model.")], value.float()), key
+
+
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
 def test_a_folder_that_lacks_a_tensor_is_refused(part, tmp_path):
     """diffusers and transformers would leave it random, another at each start."""

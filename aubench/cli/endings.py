@@ -46,7 +46,7 @@ def told(error: BaseException, words: Sequence[str]) -> int:
     """
     if isinstance(error, BrokenPipeError) and _stdout_is_closed():
         return PIPE_CLOSED
-    cause = error.__cause__
+    cause = error.__cause__ or error.__context__  # older click does not name the cause
     if isinstance(error, click.Abort) and isinstance(cause, EOFError):
         error = cause  # click takes it for Ctrl-D at a prompt, and there is none
     if isinstance(error, click.Abort | KeyboardInterrupt):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 WORDS = "cond_stage_model.transformer."
+LAYER = "text_model."
 """Start of the names of the text encoder's tensors in the original layout."""
 
 TOKENIZER = "openai/clip-vit-large-patch14"
@@ -132,7 +133,8 @@ def load_base(name: str, *, dtype: Any, tokenizer: str = "", download: bool = Fa
 def whole(kind: Any, where: str, part: str = "", **how: Any) -> Any:
     """Return a network of diffusers or transformers, every tensor of it from its files.
 
-    Both leave random what a file lacks, and tell of it in a log alone.
+    Both leave random what a file lacks, and tell of it in a log alone. transformers before 5 does
+    not know the names of a text encoder that a later one has written (no ``text_model.``).
 
     Args:
         kind: its class.
@@ -145,12 +147,25 @@ def whole(kind: Any, where: str, part: str = "", **how: Any) -> Any:
     """
     network, told = kind.from_pretrained(where, subfolder=part, output_loading_info=True, **how)
     missing = sorted(told["missing_keys"])
+    if missing and all(key.startswith(LAYER) for key in missing):
+        missing = _renamed(network, Path(where) / part)
     if missing:
         raise AubenchError(
             f"{'/'.join(filter(None, (where, part)))} lacks {len(missing)} tensors, "
             f"first {missing[0]}"
         )
     return network
+
+
+def _renamed(network: Any, folder: Path) -> list[str]:
+    """Load a text encoder whose file names tensors without their prefix; return what it lacks."""
+    from safetensors.torch import load_file
+
+    files = [load_file(path) for path in sorted(folder.glob("*.safetensors"))]
+    held = {
+        f"{LAYER}{key.removeprefix(LAYER)}": value for one in files for key, value in one.items()
+    }
+    return sorted(network.load_state_dict(held, strict=False).missing_keys)
 
 
 def _open(where: str, dtype: Any, *, local: bool) -> Any:
@@ -227,11 +242,11 @@ def _check_words(pipe: Any, path: Path) -> None:
 
     with safe_open(path, framework="pt") as stream:
         held = {
-            key.removeprefix(WORDS).removeprefix("text_model.")
+            key.removeprefix(WORDS).removeprefix(LAYER)
             for key in stream.keys()  # noqa: SIM118  (not a dictionary)
             if key.startswith(WORDS)
         }
-    wanted = {key.removeprefix("text_model.") for key in pipe.text_encoder.state_dict()}
+    wanted = {key.removeprefix(LAYER) for key in pipe.text_encoder.state_dict()}
     missing = sorted(wanted - held)
     if missing:
         raise AubenchError(

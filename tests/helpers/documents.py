@@ -111,7 +111,9 @@ def parse(words: list[str]) -> click.Context:
         context = command.make_context(command.name or "aubench", rest, parent=context)
         if not isinstance(command, click.Group):
             return context
-        rest = [*context._protected_args, *context.args]
+        # click 8.2 renamed it.
+        held = "_protected_args" if hasattr(context, "_protected_args") else "protected_args"
+        rest = [*getattr(context, held), *context.args]
         if not rest:
             if not command.invoke_without_command:
                 raise click.UsageError("a command is missing", context)
