@@ -230,6 +230,16 @@ def test_command(small_runs, tmp_path, monkeypatch, capsys):
     assert sheet.shape[0] > 4 * 128 and sheet.std() > 20
 
 
+def test_the_sheet_is_of_a_metric_that_both_have(aubench, small_runs, tmp_path):
+    """As where one model was given texts and the other labels: their AAADs have other targets."""
+    for metrics, files in (("pixels", True), ("prdc", False)):
+        aubench("run", "--model", "copy-reference", "--protocol", "conflict", "--limit", 24,
+                "--metrics", metrics, "--out", metrics, check=0)  # fmt: skip
+        done = aubench("compare", small_runs["oracle"], metrics, "--out", f"{metrics}-out", check=0)
+        assert ("sheet.png" in done.stdout) is files
+        assert (tmp_path / f"{metrics}-out" / "sheet.png").is_file() is files
+
+
 def test_bad_input(small_runs, tmp_path):
     from aubench.cli.compare import compare as command
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aubench.report.difference import Difference
 
 FOLDER = click.Path(path_type=Path, exists=True)
+USUAL = "aaad_second"
 
 
 @click.command()
@@ -31,9 +32,7 @@ FOLDER = click.Path(path_type=Path, exists=True)
 @click.option(
     "--by",
     shell_complete=complete.metric,
-    default="aaad_second",
-    show_default=True,
-    help="Metric of the sheet.",
+    help="Metric of the sheet. [aaad_second, else the first that both have]",
 )
 @click.option("--worst", type=click.IntRange(0, 200), default=12, show_default=True,
               help="Samples on the sheet.")  # fmt: skip
@@ -49,7 +48,7 @@ def compare(
     second: Path,
     protocol: str | None,
     out: Path | None,
-    by: str,
+    by: str | None,
     worst: int,
     minimum: int,
     enter: bool,
@@ -68,14 +67,16 @@ def compare(
     text = json.dumps(found.report(), indent=1) + "\n"
     write_text(place / "compare.json", text)
     write_samples(place / "samples.csv", found)
-    if worst:
-        write_sheet(place / "sheet.png", found, by, worst)
+    by = by or next((name for name in (USUAL, *found.by_sample) if name in found.by_sample), None)
+    drawn = bool(worst and by)
+    if drawn:
+        write_sheet(place / "sheet.png", found, str(by), worst)
     if enter:
         click.echo(f"entered into {_enter(found, folder)}", err=True)
 
     def show() -> None:
         _show(found)
-        click.echo(f"written to {place}: compare.json, samples.csv" + (", sheet.png" * bool(worst)))
+        click.echo(f"written to {place}: compare.json, samples.csv" + (", sheet.png" * drawn))
 
     return Result(found.report(), show)
 
