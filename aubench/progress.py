@@ -29,7 +29,7 @@ def bar(total: int, label: str, unit: str = "it", initial: int = 0) -> tqdm[Any]
     from tqdm import tqdm
 
     moving = sys.stderr.isatty()
-    return tqdm(
+    made = tqdm(
         total=total,
         desc=label,
         unit=unit,
@@ -38,4 +38,7 @@ def bar(total: int, label: str, unit: str = "it", initial: int = 0) -> tqdm[Any]
         dynamic_ncols=moving,
         # A log file gets a line every few seconds, a terminal a moving bar.
         mininterval=0.2 if moving else 5.0,
+        delay=1e-9,  # nothing is drawn before all is set: Ctrl-C may come with the first line
     )
+    made.refresh()
+    return made

@@ -49,7 +49,7 @@ def copy(tmp_path):
 
 def test_the_readme_is_current():
     """If this fails, `aubench leaderboard readme` writes it anew."""
-    assert (HOME / "README.md").read_text(encoding="utf-8") == generate()
+    assert (HOME / "README.md").read_text(encoding="utf-8") == generate(HOME)
 
 
 def test_a_new_record_changes_the_readme(copy, tmp_path):

@@ -77,8 +77,12 @@ def test_yours_takes_the_place_of_a_shipped_one_and_pairs_of_both_count(installe
     assert boards(*BOARD)["test2k"][1].provenance.images_sha256 != images["oracle"]
 
 
-def test_a_source_tree_and_a_folder_that_is_named_stand_alone(tmp_path, record):
-    assert places.roots() == [HOME] and places.entry() == HOME
+def test_a_source_tree_and_a_folder_that_is_named_stand_alone(installed, tmp_path, monkeypatch):
+    (places.entry() / "synfacs").mkdir(parents=True)
+    assert places.roots() == [installed, places.entry()]
+    tree = tmp_path / "aubench" / "leaderboards"
+    monkeypatch.setattr(places, "shipped", lambda name: tree)
+    assert places.roots() == [tree] and places.entry() == tree
     assert places.roots(tmp_path) == [tmp_path] == [places.entry(tmp_path)]
 
 

@@ -301,10 +301,14 @@ def clip_tokenizer(given: str, beside: Path, download: bool) -> Any:
 
 
 def base_digest(pipe: Any, parts: Sequence[str] = ("unet", "vae", "text_encoder")) -> str:
-    """Return sha256 over the weights of denoiser, autoencoder and text encoder, as loaded."""
+    """Return sha256 over the weights of denoiser, autoencoder and text encoder, as loaded.
+
+    The same in every release of transformers, whatever it calls the text encoder's tensors.
+    """
     digest = hashlib.sha256()
     for name in parts:
-        for key, value in sorted(getattr(pipe, name).state_dict().items()):
+        state = getattr(pipe, name).state_dict()
+        for key, value in sorted((key.removeprefix(LAYER), value) for key, value in state.items()):
             digest.update(f"{name}.{key}{tuple(value.shape)}".encode())
             digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -108,6 +108,8 @@ def parse(words: list[str]) -> click.Context:
     command: click.Command = cli
     context, rest = None, list(words)
     while True:
+        if isinstance(command, click.Group) and not rest and not command.invoke_without_command:
+            raise click.UsageError("a command is missing", context)
         context = command.make_context(command.name or "aubench", rest, parent=context)
         if not isinstance(command, click.Group):
             return context
