@@ -171,6 +171,7 @@ def test_a_plugin_that_raises_stops_the_run_as_it_does_here(nodes, ids, flags, t
 
 def test_a_worker_with_other_weights_is_refused(nodes, local, flags, tmp_path):
     shutil.copytree(local[0], tmp_path / "run")
+    next((tmp_path / "run" / "images").iterdir()).unlink()  # of a whole run nothing is loaded
     flags.set(weights="b" * 64)
     with pytest.raises(AubenchError, match="made with other weights"):
         on(nodes, ask(tmp_path / "run"), workers=1)
