@@ -9,13 +9,14 @@ from detector_parts import labels_like, write_lists
 from PIL import Image
 from sklearn import metrics
 
-from aubench.detectors import losses
+from aubench.detectors import folds, losses
 from aubench.detectors.calibration import best_thresholds, f1_scores, mean_of
-from aubench.detectors.folds import held_out, open_parts, third
+from aubench.detectors.folds import frame_labels, held_out, open_parts, third
 from aubench.detectors.lists import read_fold, read_labels
 from aubench.detectors.settings import Settings
 from aubench.detectors.train import Trainer
 from aubench.errors import AubenchError
+from aubench.files import sha256_bytes
 
 
 def change(folder, kind, line, text):
@@ -231,3 +232,88 @@ def synfacs_without_images(settings):
 
     with mock.patch("aubench.datasets.images.SynfacsImages.prefetch"):
         return open_parts(settings)
+
+
+def test_a_part_in_which_no_au_is_active_is_refused(tmp_path):
+    folder = write_lists(tmp_path)
+    for kind, count, part in (("test", 3, "validation"), ("train", 6, "train")):
+        path = folder / "list" / f"BP4D_{kind}_label_fold1.txt"
+        path.write_text((" ".join("0" * 12) + "\n") * count)
+        with pytest.raises(AubenchError, match=f"no AU is active in the {part} part of"):
+            open_parts(Settings("nano-b", str(folder), 1, hold_out=0.0))
+
+
+def test_a_weight_file_that_the_labels_do_not_give_is_told(tmp_path):
+    folder = write_lists(tmp_path)
+    labels = read_fold(folder, 1).train.labels
+    ours = losses.au_weights(torch.from_numpy(labels)).double().numpy()
+    path = folder / "list" / "BP4D_weight_fold1.txt"
+    for change, expected in ((0.0, 0.0), (0.25, 0.25)):
+        path.write_text(" ".join(f"{w + change * (k == 3):.6f}" for k, w in enumerate(ours)))
+        told = open_parts(Settings("nano-b", str(folder), 1, hold_out=0.25)).about
+        (off,) = (value for key, value in told.items() if key.startswith("AU weights"))
+        assert off == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.fixture
+def numbered(monkeypatch):
+    """Faces of synfacs that are their key's digest, and what was asked for."""
+    from aubench.datasets.images import SynfacsImages
+
+    asked = []
+
+    def packed(self, keys, size, label):
+        asked.append((list(keys), size))
+        return np.stack([pixels(key) for key in keys])
+
+    monkeypatch.setattr(SynfacsImages, "packed", packed)
+    return asked
+
+
+def pixels(key):
+    return np.frombuffer(sha256_bytes(key.encode())[:12].encode(), np.uint8).reshape(2, 2, 3)
+
+
+def test_folds_of_the_nanos_share_one_array_and_every_face_keeps_its_labels(numbered):
+    from aubench.datasets.synfacs import split_frame
+
+    opened = open_parts(Settings("nano-a", fold=2))
+    frame = split_frame("train")
+    assert [len(keys) for keys, _ in numbered] == [len(frame)]  # one array, whatever the fold
+    labels = frame_labels(frame)
+    for part in (opened.train, opened.validation, opened.test):
+        for i in (0, len(part) // 2, len(part) - 1):
+            row = part.rows[i]
+            np.testing.assert_array_equal(part.image(i), pixels(frame["target"][row]))
+            np.testing.assert_array_equal(part.labels[i], labels[row])
+            assert part.subjects[i] == frame["subject"][row]
+    assert len(opened.train) + len(opened.validation) + len(opened.test) == len(frame)
+    again, about = folds.test_faces("synfacs", 2, None, packed=True)
+    np.testing.assert_array_equal(again.labels, opened.test.labels)
+    assert about == {k: v for k, v in opened.about.items() if k != "validated on"}
+
+
+def test_synfacs_test_is_what_a_detector_is_judged_on(numbered):
+    from aubench.datasets.synfacs import split_frame
+
+    faces, about = folds.test_faces("synfacs", None, 6, packed=True)
+    keys = [str(key) for key in split_frame("test")["target"][:6]]
+    assert numbered == [(keys, 128)] and about["source"] == "synfacs" and "fold" not in about
+    np.testing.assert_array_equal(faces.image(4), pixels(keys[4]))
+    opened = open_parts(Settings("nano-b", limit=400))
+    assert [len(f) for f in (opened.train, opened.validation, opened.test)] == [400, 80, 80]
+    people = [set(f.subjects) for f in (opened.train, opened.validation, opened.test)]
+    assert not people[0] & people[1] and not people[1] & people[2] and not people[0] & people[2]
+    with pytest.raises(AubenchError, match="--data elsewhere needs a fold"):
+        folds.test_faces("elsewhere", None, 6, packed=True)
+
+
+def test_faces_of_the_large_networks_lie_in_the_cache_before_they_are_read(tmp_path, monkeypatch):
+    from aubench.datasets.images import SynfacsImages
+
+    monkeypatch.setenv("AUBENCH_HOME", str(tmp_path))
+    faces, _ = folds.test_faces("synfacs", None, 1, packed=False)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert faces.image(0).shape == (256, 256, 3)
+    key = faces.read.keys[0]
+    np.testing.assert_array_equal(faces.image(0), SynfacsImages(1).load(key, 256))

@@ -13,7 +13,18 @@ from aubench.datasets.images import SynfacsImages
 from aubench.errors import AubenchError
 from aubench.identity import load_identity
 from aubench.identity.network import OVAL, WEIGHTS
-from aubench.identity.train import Settings, augment, export, figures, fit, margin_loss, pairs
+from aubench.identity.train import (
+    Settings,
+    augment,
+    control,
+    export,
+    figures,
+    fit,
+    main,
+    margin_loss,
+    pairs,
+    score,
+)
 from aubench.identity.verification import acceptance, equal_error_rate, threshold
 from aubench.metrics.identity import cosine, strangers, verification
 
@@ -113,6 +124,56 @@ def test_training_writes_what_loads(tmp_path):
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
     with pytest.raises(AubenchError, match="fewer than a batch"):
         fit(images, labels, Settings(batch=16))
+
+
+def test_a_training_that_fails_says_so_and_writes_nothing(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (8, 128, 128, 3), np.uint8)
+    with pytest.raises(AubenchError, match="the loss is") as caught:
+        fit(images, np.arange(8) % 2, Settings(epochs=4, batch=4, rate=1e30))
+    assert caught.value.hint == "use a smaller rate"
+    network = torch.nn.Linear(2, 2)
+    network.weight.data.fill_(1e6)  # half precision ends at 65504
+    with pytest.raises(AubenchError, match="half precision"):
+        export(network, tmp_path, {"name": "nano-id"})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Splits of two images of each of a few subjects, in two scenes."""
+    from aubench.datasets import synfacs
+
+    whole = synfacs.split_frame
+
+    def split_frame(split):
+        frame = whole(split)
+        people = sorted(set(frame["subject"]))[: {"test": 3}.get(split, 2)]
+        mine = frame[frame["subject"].isin(people)].drop_duplicates(["subject", "reference"])
+        return mine.groupby("subject").head(2).reset_index(drop=True)
+
+    monkeypatch.setattr(synfacs, "split_frame", split_frame)
+
+
+def test_the_command_trains_scores_and_tells_how(few, tmp_path):
+    main(["--out", str(tmp_path), "--epochs", "1", "--batch", "4", "--limit", "4"])
+    identity = load_identity(folder=tmp_path)
+    card = json.loads((tmp_path / "nano-id.card.json").read_text())
+    assert card["command"] == (
+        "python -m aubench.identity.train --epochs 1 --seed 1 --batch 4 --limit 4"
+    )
+    assert card["settings"]["limit"] == 4 and len(card["history"]) == 1
+    assert (card["data"]["train images"], card["data"]["train subjects"]) == (4, 2)
+    told = card["scores"]["test, different scenes"]
+    assert (told["subjects"], told["images"]) == (3, 6)
+    assert (told["genuine pairs"], told["stranger pairs"]) == (3, 12)
+    assert told["EER"] == score(identity, "test", 6)["EER"]
+    alike = card["scores"]["test, all strangers in one scene"]
+    assert (alike["genuine pairs"], alike["stranger pairs"]) == (6, 3)
+    # The shipped network, judged by the same functions, tells these people apart.
+    shipped = load_identity()
+    for found in (score(shipped, "test", 6), control(shipped, 6)):
+        assert found["EER"] <= 1 / 6
+        assert found["mean cosine, genuine"] > found["mean cosine, strangers"] + 0.3
 
 
 @pytest.fixture(scope="module")

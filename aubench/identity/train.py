@@ -318,8 +318,10 @@ def main(words: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", type=kind, default=getattr(Settings(), name))
     given = parser.parse_args(words)
     settings = Settings(epochs=given.epochs, batch=given.batch, seed=given.seed, limit=given.limit)
-    command = f"python -m aubench.identity.train --epochs {settings.epochs} --seed {settings.seed}"
-    train(settings, given.out, command)
+    words = [f"--epochs {settings.epochs}", f"--seed {settings.seed}"]
+    words += [f"--{name} {getattr(settings, name)}" for name in ("batch", "limit")
+              if getattr(settings, name) != getattr(Settings(), name)]  # fmt: skip
+    train(settings, given.out, " ".join(["python -m aubench.identity.train", *words]))
 
 
 if __name__ == "__main__":
