@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aubench.files import atomic_path, write_text
 from aubench.study import diagram
 from aubench.study.exclusion import gold_share, median_seconds
-from aubench.study.results import MEAN, RESULTS, StudyResults
+from aubench.study.results import RESULTS, StudyResults
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,15 +49,6 @@ CODEBOOK = """# Codebook
 
 `table.csv`: AUCHS by combination and model, with the 95 % interval. `auchs.json`: all results.
 """
-
-
-def table_rows(results: StudyResults) -> list[list[str]]:
-    """Return the table of the paper's Table 4: a row a combination, a column a model."""
-    rows = [["Conflicting AU combination", *results.models]]
-    for name in (*results.combinations, MEAN):
-        label = "Mean AUCHS" if name == MEAN else " + ".join(f"AU{au}" for au in name.split("+"))
-        rows.append([label, *(f"{results.cell(m, name).auchs:.3f}" for m in results.models)])
-    return rows
 
 
 def _csv(path: Path, rows: Sequence[Sequence[object]]) -> None:

@@ -130,11 +130,21 @@ def _with_wrong(
     k: int,
     generator: np.random.Generator,
 ) -> Draft:
-    """Return a trial of the target and k - 1 faces that show nothing in the judged region."""
+    """Return a trial of the target and k - 1 faces that show nothing in the judged region.
+
+    Raises:
+        AubenchError: there are not so many.
+    """
     if row["dataset"] == "synfacs":
         keys = _same_scene(str(row["target"]), combination, k - 1, generator)
     else:
         keys = _other_neutral(frame, row, k - 1, generator)
+    if len(keys) < k - 1:
+        raise AubenchError(
+            f"attention trials need {k - 1} faces without AUs beside {row['sample_id']}, "
+            f"{row['dataset']} has {len(keys)}",
+            "compare fewer models",
+        )
     base = _draft(row, combination)
     return Draft(
         combination, base.sample, base.subject, base.text, "gold",

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from aubench.datasets.samples import SampleSet
 from aubench.engine.folder import RunFolder
 from aubench.errors import AubenchError
 from aubench.facs import parse_aus
@@ -284,3 +285,77 @@ def test_a_run_of_another_protocol_is_refused(order, runs, tmp_path):
                 fresh=False)  # fmt: skip
     with pytest.raises(AubenchError, match="other than conflict"):
         create(order([runs], runs={"beta-net": tmp_path / "other"}), tmp_path / "s")
+
+
+def trial(data, **changes):
+    data["trials"][0].update(changes)
+
+
+@pytest.mark.parametrize(
+    ("edit", "why"),
+    [
+        (lambda d: trial(d, id=d["trials"][1]["id"]), "a trial id occurs twice"),
+        (lambda d: d["criteria"].pop(d["trials"][0]["combination"]), "no criteria for"),
+        (lambda d: trial(d, images=d["trials"][0]["images"][:2]), "has 2 images, not 3"),
+        (lambda d: d["places"][1].pop(), "a place does not hold every trial once"),
+        (lambda d: d["places"][1].append(d["places"][1][0]), "does not hold every trial once"),
+        (lambda d: d["places"][0][0].update(order=[0, 1, 1]), "an order is no permutation"),
+        (lambda d: d.update(models=["alpha-net"]), "models Extra inputs"),
+    ],
+)
+def test_a_design_that_contradicts_itself_is_refused(study, edit, why):
+    """Served all the same, it would give answers that no analysis can read."""
+    data = json.loads((study.path / "study.json").read_text())
+    edit(data)
+    (study.path / "study.json").write_text(json.dumps(data))
+    with pytest.raises(AubenchError, match=rf"study\.json is damaged: .*{why}"):
+        read_design(study.path)
+
+
+def test_a_study_without_its_consent_text_or_criteria_is_one_line(study, tmp_path):
+    (study.path / "consent.txt").unlink()
+    with pytest.raises(AubenchError, match=r"cannot read .*consent\.txt: No such file"):
+        read_consent(study.path, study.design)
+    path = tmp_path / "criteria.toml"
+    with pytest.raises(AubenchError, match=r"cannot read .*criteria\.toml: No such file"):
+        read_criteria(path)
+    for text in (b"[12", b'["12+15"]\ntitle = "x"\n', b"\xff"):
+        path.write_bytes(text)
+        with pytest.raises(AubenchError, match="is no table of criteria") as caught:
+            read_criteria(path)
+        assert caught.value.hint == "see aubench/study/criteria.toml"
+    path.write_text('["12+15"]\ntitle = "t"\nregion = "mouth"\nlooks = ["up", "down"]\n')
+    assert read_criteria(path)["12+15"].looks == ("up", "down")
+
+
+def photographs(references):
+    """Samples of another data set: 12+15 of each subject, with the references given."""
+    samples = load_protocol("conflict").samples()
+    frame = samples.frame[samples.frame["combination"] == "12+15"].head(len(references)).copy()
+    frame["subject"], frame["reference"] = zip(*references, strict=True)
+    frame["target"] = [f"{name}/target" for name in frame["sample_id"]]
+    return SampleSet(frame, "photos")
+
+
+def test_known_trials_of_photographs_show_neutral_faces_of_the_same_person_first():
+    rows = [("ann", f"ann/{i}") for i in range(3)] + [("bob", "bob/0"), ("eve", "eve/0")]
+    samples = photographs(rows)
+    for seed in range(8):
+        (draft,) = trials.draw_known(samples, [], 1, 4, np.random.default_rng(seed))
+        own = dict(zip(samples.frame["sample_id"], samples.frame["reference"], strict=True))
+        assert draft.target == f"{draft.sample}/target"
+        assert len(set(draft.wrong)) == 3 and own[draft.sample] not in draft.wrong
+        mine = [key for key in draft.wrong if key.startswith(f"{draft.subject}/")]
+        assert list(draft.wrong[: len(mine)]) == mine
+        assert len(mine) == (2 if draft.subject == "ann" else 0)
+    with pytest.raises(AubenchError, match=r"need 5 faces without AUs .*, photos has 4"):
+        trials.draw_known(samples, [], 1, 6, np.random.default_rng(0))
+
+
+def test_attention_trials_take_no_sample_twice_and_end_where_none_is_left():
+    samples = photographs([("ann", "ann/0"), ("bob", "bob/0"), ("eve", "eve/0")])
+    drawn = trials.draw_known(samples, [], 3, 2, np.random.default_rng(0))
+    assert len({draft.sample for draft in drawn}) == 3
+    with pytest.raises(AubenchError, match=r"no sample of 12\+15 is left") as caught:
+        trials.draw_known(samples, drawn[:1], 3, 2, np.random.default_rng(0))
+    assert caught.value.hint == "ask for fewer --gold"
