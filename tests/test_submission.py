@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -12,9 +13,11 @@ from safetensors.numpy import save_file
 from aubench.cli.submit import submit
 from aubench.cli.verify import verify as command
 from aubench.errors import AubenchError
+from aubench.generator import SampleFailure
+from aubench.protocol import load_protocol
 from aubench.report.bundle import WIDE, changed_files, read_bundle, write_bundle, write_sums
 from aubench.report.runs import open_run
-from aubench.report.verification import verify
+from aubench.report.verification import _disagreement, _open, verify
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +88,6 @@ def test_images_that_are_their_own_targets_hold_though_all_their_distances_tie(t
 
 
 def test_one_image_on_the_edge_is_tolerated_and_two_are_not(original):
-    from aubench.report.verification import _disagreement
-
     row = read_bundle(original).record.score("fid").model_copy(
         update={"metric": "coverage", "value": 0.5, "ci": None}
     )  # fmt: skip
@@ -119,7 +120,6 @@ def test_wide_arrays_are_halved_and_narrow_ones_exact(bundle, small_runs):
 def test_a_better_number_is_found(original, metric, change):
     """By recomputing; the checksums are those of the edited file."""
     from aubench.record import ScoreRow
-    from aubench.report.verification import _disagreement
 
     row = read_bundle(original).record.score(metric)
     assert isinstance(row, ScoreRow) and not _disagreement(row, row)
@@ -209,8 +209,6 @@ def ledger(path, edit):
     (lambda rows: rows[2].update(failed="gave up"), "other images than the ledger"),
 ])  # fmt: skip
 def test_one_sample_id_is_found(bundle, edit, message):
-    import re
-
     ledger(bundle, edit)
     found = failures(bundle)
     assert any(re.search(message, what) for what in found), found
@@ -255,3 +253,71 @@ def test_commands(small_runs, tmp_path, capsys):
         command.main([str(out), "--images", "0"], standalone_mode=False)
     with pytest.raises(AubenchError, match="is no bundle"):
         verify(tmp_path)
+
+
+@pytest.mark.parametrize(("edit", "message"), [
+    (lambda d: d["counts"].update(limited=False), "1176 samples of the protocol are missing"),
+    (lambda d: d["protocol"].update(dataset_fingerprint="0" * 64), "another fingerprint here"),
+    (lambda d: d["counts"].update(generated=23), "counts other samples than the ledger"),
+    (lambda d: score(d, "fid").update(ci=[0.0, 1.0]), r"fid: the interval is stated as \(0"),
+    (lambda d: score(d, "fid").update(n=23), "fid: n or direction differ"),
+])  # fmt: skip
+def test_a_record_that_the_bundle_does_not_bear_is_found(bundle, edit, message):
+    edit_record(bundle, edit)
+    found = failures(bundle)
+    assert len(found) == 1 and re.search(message, found[0]), found
+
+
+def test_an_interval_that_nothing_gives_is_found(original):
+    row = read_bundle(original).record.score("fid")
+    assert row.ci is not None and _disagreement(row, row) == ""
+    assert "should be None" in _disagreement(row, row.model_copy(update={"ci": None}))
+    assert _disagreement(row.model_copy(update={"ci": None}), row) == ""  # told as open
+
+
+def test_what_was_not_recomputed_is_said_to_be_open(bundle):
+    def more(data):
+        row = score(data, "fid")
+        data["scores"].append({**row, "metric": "beauty", "id": "beauty|x"})
+        data["groups"] = {"sex=female": [row]}
+
+    edit_record(bundle, more)
+    found = [f.what for f in verify(bundle, images=0) if f.verdict == "open"]
+    assert "not recomputed: beauty" in found and failures(bundle) == []
+    assert "scores of groups were not recomputed" in found
+
+
+def test_seeds_of_a_run_with_its_own_are_those_that_made_the_images(bundle):
+    edit_record(bundle, lambda data: data["provenance"].update(seed=7))
+    read = read_bundle(bundle)
+    usual = load_protocol("conflict").samples().limit(24).frame["seed"]
+    assert (_open(read).samples.frame["seed"].to_numpy() == usual.to_numpy() + 7).all()
+
+
+@pytest.mark.parametrize(("edit", "message"), [
+    ({"weights_sha256": "0" * 64}, "the weights of 'copy-reference' here are not the record's"),
+    ({"inputs": ["text"]}, "'copy-reference' here reads other inputs than the record says"),
+])  # fmt: skip
+def test_images_of_another_model_are_not_made_in_its_name(bundle, edit, message):
+    edit_record(bundle, lambda data: data["model"].update(edit))
+    found = [f.what for f in verify(bundle, images=2, seed=1) if f.verdict == "open"]
+    assert any(what.startswith(f"no image was made again: {message}") for what in found), found
+
+
+def test_images_that_cannot_be_made_again_or_look_otherwise_fail(bundle, monkeypatch):
+    from aubench_baselines.controls import CopyReference
+
+    made = CopyReference.generate
+    name = read_bundle(bundle).made[5]
+
+    def gives_up(self, batch):
+        if batch[0].sample_id == name:
+            raise SampleFailure(name, "no luck")
+        return made(self, batch)
+
+    monkeypatch.setattr(CopyReference, "generate", gives_up)
+    assert failures(bundle, images=24) == [f"{name} could not be made again: no luck"]
+    monkeypatch.setattr(CopyReference, "generate", lambda self, batch: 255 - made(self, batch))
+    found = failures(bundle, images=2, seed=3)
+    assert len([what for what in found if "made again looks otherwise" in what]) == 2
+    assert any("efficientnet-lite0 features" in what for what in found)
