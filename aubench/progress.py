@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,12 +26,13 @@ class Lines:
         sys.stderr.flush()
 
 
-def bar(total: int, label: str, unit: str = "it", initial: int = 0) -> tqdm[Any]:
-    """Return a progress bar; call ``update(n)`` on it inside a ``with`` block."""
+@contextmanager
+def bar(total: int, label: str, unit: str = "it", initial: int = 0) -> Iterator[tqdm[Any]]:
+    """Show a progress bar inside a ``with`` block; call ``update(n)`` on it."""
     from tqdm import tqdm
 
     moving = sys.stderr.isatty()
-    made = tqdm(
+    with tqdm(
         total=total,
         desc=label,
         unit=unit,
@@ -38,7 +41,7 @@ def bar(total: int, label: str, unit: str = "it", initial: int = 0) -> tqdm[Any]
         dynamic_ncols=moving,
         # A log file gets a line every few seconds, a terminal a moving bar.
         mininterval=0.2 if moving else 5.0,
-        delay=1e-9,  # nothing is drawn before all is set: Ctrl-C may come with the first line
-    )
-    made.refresh()
-    return made
+        delay=1e-9,  # not drawn before it can be closed: Ctrl-C may come with the first line
+    ) as made:
+        made.refresh()
+        yield made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -151,6 +152,8 @@ class Store:
 
     def __init__(self, engine: sql.Engine, clock: Callable[[], float] = time.time) -> None:
         self.engine, self.clock = engine, clock
+        # Pooled connections of SQLite would be left open, which Python 3.13 warns of.
+        weakref.finalize(self, engine.dispose)
 
     @contextmanager
     def _transaction(self, *, read: bool = False) -> Iterator[sql.Connection]:
