@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from aubench.record import Record
-from aubench.report.paper import PaperTable
+from aubench.report.paper import PaperRow, PaperTable
 from aubench.report.table import Cell, Column, Row, Table, ranked
 from aubench.report.tables import (
     LABELS,
@@ -111,7 +111,7 @@ def table_3(told: PaperTable, boards: Boards) -> Table | None:
         section = paper.section if paper else CONTROLS if record.model.control else OTHERS
         rows.append(_row(paper.label if paper else name, record, section, name))
         if paper:
-            named[paper.label] = record
+            named[_whole_name(paper, told)] = record
     return _finish(told, boards, rows, {"test2k"}, named)
 
 
@@ -195,6 +195,12 @@ def _ordered(records: Iterable[Record], first: Sequence[str] = ()) -> list[Recor
         records,
         key=lambda r: (r.model.control, place.get(r.model.name, len(place)), r.model.name),
     )
+
+
+def _whole_name(row: PaperRow, told: PaperTable) -> str:
+    """Return the label of a row, after its section where another section has the same."""
+    alone = sum(other.label == row.label for other in told.rows) == 1
+    return row.label if alone else f"{row.section}, {row.label}"
 
 
 def _behind_names(named: dict[str, Record]) -> str:
