@@ -103,3 +103,15 @@ def test_a_device_that_is_not_there_is_refused_before_any_work(words, tmp_path, 
     with pytest.raises(AubenchError, match=r"--device foo cannot be used: .*; try --device cpu"):
         cli.main([*words, "--device", "foo"], standalone_mode=False)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["oracle"], "model 'oracle' cannot be trained here; see `aubench models`"),
+    (["vqauface", "--stage", "7"], "vqauface has no stage 7; its stages: 1, 2"),
+    (["ganimation", "--stage", "1"], "ganimation has no stage 1; its stages: none; leave --stage"),
+    (["vqauface", "--preset", "huge"], "vqauface has no preset 'huge'"),
+])  # fmt: skip
+def test_a_training_that_cannot_be_is_refused_before_any_work(words, message, tmp_path):
+    with pytest.raises(AubenchError) as caught:
+        cli.main(["train", *words, "--out", str(tmp_path / "out")], standalone_mode=False)
+    assert str(caught.value).startswith(message) and not list(tmp_path.iterdir())

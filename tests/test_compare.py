@@ -293,3 +293,36 @@ def test_numbers_measured_differently_are_not_compared(runs):
         "aaad" not in {d.name for d in found.metrics} and "target=labels" in found.skipped["aaad"]
     )
     assert "aaad" not in found.by_sample
+
+
+def test_differences_of_whole_runs_are_entered_beside_the_records(
+    runs, small_runs, tmp_path, monkeypatch, capsys
+):
+    """The small runs stand in for whole ones: their records say no --limit."""
+    from dataclasses import replace
+
+    from aubench.cli.compare import compare as command
+    from aubench.report.pairs import read_pairs
+
+    def whole(path):
+        run = open_run(path)
+        counts = run.record.counts.model_copy(update={"limited": False})
+        return replace(run, record=run.record.model_copy(update={"counts": counts}))
+
+    monkeypatch.setattr("aubench.report.runs.open_run", whole)
+    words = [str(small_runs["oracle"]), str(small_runs["copy-reference"]), "--worst", "0"]
+    words += ["--enter", "--leaderboards", str(tmp_path / "boards"), "--out", str(tmp_path / "out")]
+    command.main(words, standalone_mode=False)
+    place = tmp_path / "boards" / "synfacs" / "conflict"
+    assert f"entered into {place / 'pairs.toml'}" in capsys.readouterr().err
+    (pair,) = read_pairs(place).pair
+    assert (pair.first, pair.second) == ("oracle", "copy-reference")
+    data = json.loads((tmp_path / "out" / "compare.json").read_text())
+    for d in data["metrics"]:
+        stated = pair.metrics[d["name"]]
+        assert stated == pytest.approx((d["difference"], *d["interval"]), rel=1e-4, abs=1e-9)
+    one, two = (run.record for run in runs)
+    assert read_pairs(place).tie("aaad_second", one, two) is False
+    assert read_pairs(place).tie("beauty", one, two) is None
+    command.main([words[1], words[0], *words[2:]], standalone_mode=False)  # turned: replaced
+    assert [p.first for p in read_pairs(place).pair] == ["copy-reference"]

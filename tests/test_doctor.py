@@ -98,3 +98,19 @@ def test_command(monkeypatch, capsys, measured):
     assert "NOT compare" in capsys.readouterr().out
     cli.main(["doctor", "--quick"], standalone_mode=False)
     assert "not tested whether" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("error", "what"), [
+    (RuntimeError("weights of another shape\nTraceback"), "weights of another shape"),
+    (KeyError(), "KeyError"),
+])  # fmt: skip
+def test_a_self_test_that_breaks_is_what_is_wrong(monkeypatch, capsys, error, what):
+    def broken():
+        raise error
+
+    monkeypatch.setattr(doctor, "drift", broken)
+    with pytest.raises(CheckFailed, match=r"something is wrong with .*drift of everything"):
+        cli.main(["doctor"], standalone_mode=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert f"✗ drift of everything: {what}" in lines
+    assert any(line.startswith("✓ python: ") for line in lines)  # the rest is told all the same

@@ -6,8 +6,9 @@ import shutil
 
 import pytest
 
+from aubench.cli.main import cli
 from aubench.describe import describe
-from aubench.errors import AubenchError
+from aubench.errors import AubenchError, CheckFailed
 from aubench.files import shipped
 from aubench.freeze import _sums
 from aubench.protocol import load_protocol, verify
@@ -80,3 +81,46 @@ def test_sums_that_are_no_text_are_refused(copy):
     (copy / "synfacs" / "test2k" / "SHA256SUMS").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(AubenchError, match="SHA256SUMS: not text"):
         load_protocol("test2k", folder=copy)
+
+
+def test_a_protocol_of_ones_own_that_was_edited_does_not_hold(copy, monkeypatch, capsys):
+    """One line and exit code 1; a name that is unknown is bad input."""
+    (copy / "synfacs").rename(copy / "mine")
+    monkeypatch.setattr("aubench.protocol.user_root", lambda: copy)
+    path = copy / "mine" / "conflict" / "samples.csv"
+    path.write_text(path.read_text().replace("12=", "15=", 1))
+    with pytest.raises(CheckFailed, match=r"samples\.csv was edited since it was frozen") as caught:
+        cli.main(["protocol", "verify", "conflict", "--data", "mine", "--json"],
+                 standalone_mode=False)  # fmt: skip
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"name": "conflict", "holds": False, "reason": str(caught.value)}
+    with pytest.raises(AubenchError, match="unknown protocol 'conflct'") as caught:
+        cli.main(["protocol", "verify", "conflct", "--data", "mine"], standalone_mode=False)
+    assert caught.value.exit_code == 2
+    for name in ("conflict", "intensity", "label-input", "test2k", "unseen"):
+        shutil.rmtree(copy / "mine" / name)
+    with pytest.raises(AubenchError, match=r"unknown protocol ''|no protocols for data"):
+        cli.main(["protocols", "--data", "mine"], standalone_mode=False)
+
+
+def test_a_protocol_of_synfacs_is_built_where_one_says(tmp_path, capsys):
+    words = ["protocol", "freeze", "conflict"]
+    with pytest.raises(AubenchError, match="--out DIR is needed"):
+        cli.main(words, standalone_mode=False)
+    with pytest.raises(AubenchError, match=r"unknown protocol 'conflct' \(did you mean 'conflict'"):
+        cli.main(["protocol", "freeze", "conflct", "--out", str(tmp_path)], standalone_mode=False)
+    cli.main([*words, "--out", str(tmp_path)], standalone_mode=False)
+    place = tmp_path / "synfacs" / "conflict"
+    assert capsys.readouterr().out == f"wrote {place}\n"
+    built = load_protocol("conflict", folder=tmp_path)
+    assert built.sha256 == load_protocol("conflict").sha256
+
+
+def test_whoever_exports_restricted_faces_is_told(monkeypatch, tmp_path, capsys):
+    words = ["export-prompts", "--protocol", "conflict", "--limit", "2", "--size", "32", "--out"]
+    cli.main([*words, str(tmp_path / "free")], standalone_mode=False)
+    free = capsys.readouterr()
+    assert "restricted" not in free.err and "2 requests" in free.out
+    monkeypatch.setattr("aubench.datasets.restricted", lambda name: True)
+    cli.main([*words, str(tmp_path / "kept")], standalone_mode=False)
+    assert "images of synfacs are restricted: keep them" in capsys.readouterr().err
