@@ -200,3 +200,38 @@ def test_t5_small_runs():
     with torch.inference_mode():
         out = network(torch.randint(1, 32000, (2, 9)), torch.ones(2, 9, dtype=torch.long))
     assert out.shape == (2, 12)
+
+
+def test_what_was_trained_is_told_as_a_table_by_the_first_process_alone(
+    tmp_path, monkeypatch, capsys
+):
+    """The training has tests of its own; the shipped report stands in for what it writes."""
+    asked = []
+
+    def train(settings, folder, command, **more):
+        asked.append((settings, command))
+        folder.mkdir(exist_ok=True)
+        shutil.copy(WEIGHTS / "nano.report.json", folder / "report.json")
+        return folder / "nano.safetensors"
+
+    monkeypatch.setattr("aubench.textau.train.train", train)
+    words = ("train-text-au", "--preset", "nano", "--limit", "8", "--seed", "3")
+    assert call(*words, "--out", str(tmp_path / "out")) == 0
+    out = capsys.readouterr().out
+    report = json.loads((WEIGHTS / "nano.report.json").read_text())["parts"]
+    mean = next(line for line in out.splitlines() if line.startswith("mean"))
+    assert mean.split()[1:] == [f"{part['F1']:.3f}" for part in report.values()]
+    assert f"wrote {tmp_path / 'out' / 'nano.safetensors'}, its tokenizer" in out
+    settings, command = asked[0]
+    assert (settings.limit, settings.seed) == (8, 3)
+    assert command.startswith("aubench train-text-au --encoder nano ")
+    assert "--limit 8" in command and "--seed 3" in command
+    monkeypatch.setenv("RANK", "1")  # as `accelerate launch` sets it
+    assert call(*words, "--out", str(tmp_path / "out")) == 0
+    assert capsys.readouterr().out == ""
+    monkeypatch.delenv("RANK")
+    assert call(*words, "--encoder", "t5-small") == 2
+    assert "--preset is the former name of --encoder; give one of them" in capsys.readouterr().err
+    (tmp_path / "out" / "report.json").write_text("[]")
+    with pytest.raises(AubenchError, match=r"report\.json is not a report of a text classifier"):
+        read_report(tmp_path / "out" / "report.json")
