@@ -17,6 +17,7 @@ def doctor(quick: bool) -> Result:
 
     Exit code 1 where something is wrong.
     """
+    from aubench.errors import first_line
     from aubench.report import doctor as look
 
     checks = look.examine()
@@ -24,8 +25,7 @@ def doctor(quick: bool) -> Result:
         try:
             checks += look.drift()
         except Exception as error:  # a broken network is what a doctor is called for
-            text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            checks.append(look.Check("drift of everything", "bad", text))
+            checks.append(look.Check("drift of everything", "bad", first_line(error)))
     lines = [f"{SIGNS[check.state]} {check.name}: {check.what}" for check in checks]
     bad = [check.name for check in checks if check.state == "bad"]
     return Result(

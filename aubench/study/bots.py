@@ -90,7 +90,7 @@ def read_links(study: Path) -> list[str]:
     """Return the paths of the raters' links.
 
     Raises:
-        AubenchError: the list is missing.
+        AubenchError: the list is missing or damaged.
     """
     try:
         with (study / LINKS).open(encoding="utf-8", newline="") as stream:
@@ -99,6 +99,8 @@ def read_links(study: Path) -> list[str]:
         raise AubenchError(
             f"cannot read {study / LINKS}: {error.strerror}", "`aubench study create` writes it"
         ) from error
+    if not rows or not all(row.get("who") and row.get("path") for row in rows):
+        raise AubenchError(f"{study / LINKS} is no list of links", "restore it")
     return [row["path"] for row in rows if row["who"].startswith("rater ")]
 
 

@@ -137,6 +137,11 @@ def test_a_study_that_is_served_elsewhere_is_marked_as_simulated(study, capsys):
 
 def test_a_study_without_links_is_one_line_with_a_remedy(study):
     assert len(bots.read_links(study.path)) == len(study.links)
+    lines = (study.path / LINKS).read_text().splitlines()
+    for text in ("", "name,link\nrater 1,/s/x/\n", "\n".join([*lines[:-1], "rater"])):
+        (study.path / LINKS).write_text(text)
+        with pytest.raises(AubenchError, match=r"links\.csv is no list of links; restore it"):
+            bots.read_links(study.path)
     (study.path / LINKS).unlink()
     with pytest.raises(AubenchError, match=r"cannot read .*links\.csv: No such file") as caught:
         bots.read_links(study.path)
