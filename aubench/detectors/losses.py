@@ -6,12 +6,29 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from aubench.detectors.megraphau import asymmetric_loss, edge_loss, edge_targets
+from aubench.detectors.megraphau import MEGraphAU, asymmetric_loss, edge_loss, edge_targets
 
 RAREST = 0.01
 """Rates below it are taken as this, so that a nearly absent AU does not outweigh the others."""
+
+
+class Outputs(nn.Module):
+    """The network with everything that its loss needs, in the one call that is shared out."""
+
+    network: nn.Module
+    edges: bool
+
+    def __init__(self, network: nn.Module, edges: bool) -> None:
+        super().__init__()
+        self.network, self.edges = network, edges
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return probabilities [B, 12], and edge logits [B, 144, 4] of the second stage."""
+        if self.edges and isinstance(self.network, MEGraphAU):
+            return self.network.with_edges(x)
+        return self.network(x), None
 
 
 def au_weights(labels: Tensor) -> Tensor:

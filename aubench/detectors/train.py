@@ -40,23 +40,6 @@ PREDICTED = 64
 """Images a pass outside training."""
 
 
-class Outputs(nn.Module):
-    """The network with everything that its loss needs, in the one call that is shared out."""
-
-    network: nn.Module
-    edges: bool
-
-    def __init__(self, network: nn.Module, edges: bool) -> None:
-        super().__init__()
-        self.network, self.edges = network, edges
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return probabilities [B, 12], and edge logits [B, 144, 4] of the second stage."""
-        if self.edges and isinstance(self.network, MEGraphAU):
-            return self.network.with_edges(x)
-        return self.network(x), None
-
-
 class Trainer:
     """The state of one training, kept in ``checkpoint.pt`` every ``segment`` steps.
 
@@ -113,7 +96,7 @@ class Trainer:
         state = self._read() if resume and self.checkpoint.is_file() else None
         if state is not None:
             self.network.load_state_dict(state["network"])
-        outputs = Outputs(self.network, settings.stage == 2)
+        outputs = losses.Outputs(self.network, settings.stage == 2)
         self.model = self.accelerator.prepare_model(outputs)
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=settings.rate, weight_decay=settings.decay
