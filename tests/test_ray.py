@@ -118,7 +118,8 @@ def test_shards_on_three_nodes_give_the_record_of_a_local_run(
     flags.set()
     record = on(nodes, ask(tmp_path / "run"), shards=shards)
     assert content(record) == content(local[1])
-    assert len(flags.lines("loads")) == min(shards, 3)  # each worker loads once
+    loads = flags.lines("loads")  # two quick workers may leave the third without a shard
+    assert len(set(loads)) == len(loads) and min(shards, 2) <= len(loads) <= min(shards, 3)
     # The workers have generated and measured it all.
     assert record.costs["generate"].images == record.costs["measure"].images == LIMIT
     assert not (tmp_path / "run" / "parts").exists()
