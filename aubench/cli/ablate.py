@@ -75,7 +75,8 @@ def ablate(
         row.name: _scored(model, row, folder / row.name, protocol, protocol_data, limit, asked)
         for row in chosen
     }
-    records = {}
+    records: dict[str, Path] = {}
+    made: list[tuple[AblationRow, Record]] = []
     for number, row in enumerate(chosen, 1):
         click.echo(f"row {number} of {len(chosen)}: {row.name}, {row.title}", err=True)
         weights = cls.fit_row(row, training)
@@ -84,8 +85,9 @@ def ablate(
         place = folder / "records" / record.protocol.dataset / record.protocol.name
         records[row.name] = place / f"{record.model.name}.json"
         record.write(records[row.name])
+        made.append((row, record))
     data = {"model": model, "preset": training.preset, "records": records}
-    return Result(data, lambda: _print(folder / "records", chosen, model, protocol))
+    return Result(data, lambda: _print(folder / "records", made))
 
 
 def _chosen(cls: type[Ablatable] | Ablatable, words: str) -> list[AblationRow]:
@@ -140,16 +142,13 @@ def protocol_of(row: AblationRow, protocol: str) -> str:
     return "label-input" if protocol == "test2k" and "text" not in row.inputs else protocol
 
 
-def _print(folder: Path, rows: list[AblationRow], model: str, protocol: str) -> None:
+def _print(folder: Path, made: list[tuple[AblationRow, Record]]) -> None:
     """Print the rows trained, a table for each of the paper's."""
-    from aubench.record import read_record
     from aubench.report.terminal import print_board
 
     groups: dict[tuple[str, str], list[Record]] = {}
-    for row in rows:
-        place = protocol_of(row, protocol)
-        path = next(folder.glob(f"*/{place}/{model}-{row.name}.json"))
-        groups.setdefault((row.table, place), []).append(read_record(path))
+    for row, record in made:
+        groups.setdefault((row.table, record.protocol.name), []).append(record)
     for (table, place), records in groups.items():
         print_board(f"{table}, {place}", records)
     click.echo(f"records {folder}")
