@@ -27,7 +27,7 @@ from aubench.engine.recording import Made
 from aubench.engine.run import Maker, state_weights, supported
 from aubench.engine.shards import versions
 from aubench.engine.stamp import info_of
-from aubench.errors import AubenchError
+from aubench.errors import AubenchError, first_line
 from aubench.files import sha256_bytes, write_bytes
 from aubench.progress import bar
 
@@ -99,7 +99,7 @@ def _connected(cluster: Cluster) -> Iterator[None]:
             address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **alone
         )
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"
         raise AubenchError(f"cannot use {where}: {reason}", "see docs/cluster.md") from error
     try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from aubench.errors import AubenchError
+from aubench.errors import AubenchError, first_line
 from aubench.facs import AUS
 from aubench.metrics.au_scores import leakage_matrix
 from aubench.record import Record
@@ -209,7 +209,7 @@ def read_log(path: Path) -> Series:
             rows = _history(json.loads(path.read_text("utf-8")))
         return _series(rows)
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise AubenchError(
             f"{path} is no log of a training: {reason}", "give a .jsonl, .csv or card with history"
         ) from error

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aubench.errors import AubenchError
+from aubench.errors import AubenchError, first_line
 from aubench.files import sha256_file
 from aubench.textau.classifier import Preset, TextNetwork, Tokens, preset
 
@@ -95,7 +95,7 @@ def _from_hub(name: str) -> Path:
         if not list(folder.glob("model*.safetensors")):
             folder = Path(snapshot_download(name, allow_patterns=[*SAFE, *TORCH]))
     except Exception as error:  # the hub's client has many kinds, and those of its transport
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        why = first_line(error)
         raise AubenchError(
             f"the hub did not give '{name}' ({why[:160]})",
             "give --checkpoint a folder with config.json, tokenizer.json and model.safetensors",
@@ -193,7 +193,7 @@ def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
                 if name.startswith(ENCODER):
                     yield name, value
     except (SafetensorError, OSError, RuntimeError, EOFError, AttributeError, ValueError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         raise AubenchError(f"{path} cannot be read: {first}", "fetch it again") from error
     except Exception as error:  # pickle's refusal of what is no tensor
         raise AubenchError(f"{path} holds more than tensors", "use model.safetensors") from error

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from aubench.errors import AubenchError
+from aubench.errors import AubenchError, first_line
 from aubench.facs import AUS
 
 SIZE = 128
@@ -181,7 +181,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         loaded: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise AubenchError(f"cannot read weights from {path}: {reason}") from error
     except Exception as error:  # an UnpicklingError, whose text advises to load unsafely
         raise AubenchError(f"{path} holds more than tensors and is not read") from error
