@@ -93,11 +93,13 @@ def sources(config: RunConfig) -> str:
     """Return a digest over size and times of all files that the model is loaded from."""
     from aubench.registry import generator_class
 
-    named = [config.weights, *(Path(str(value)) for value in config.options.values() if value)]
-    places = [*_modules(generator_class(config.model)), home() / "weights"]
+    named = [config.weights, *config.options.values()]
+    places = [
+        *_modules(generator_class(config.model)),
+        home() / "weights",
+        *(Path(str(value)) for value in named if value),
+    ]
     found = {str(path): _state(path) for place in places for path in _files(place)}
-    for place in named:
-        found |= {str(path): _state(path) for path in _files(place)} if place else {}
     return sha256_json(found)
 
 
