@@ -1,0 +1,1 @@
+"""Networks that look at faces and texts: detectors, extractors, identity, text classifier."""

@@ -1,0 +1,1 @@
+"""ME-GraphAU and OpenGraphAU at the sizes of their authors."""

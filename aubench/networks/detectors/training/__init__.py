@@ -1,0 +1,1 @@
+"""Training of AU detectors in the two stages of ME-GraphAU."""

@@ -1,0 +1,1 @@
+"""Feature extractors behind FID, KID, IS and PRDC."""
