@@ -1,39 +1,28 @@
-"""Data sets: sample sets and where their images come from."""
+"""Data sets: faces with AUs, where their images come from, and what is said of them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aubench.errors import AubenchError, suggest
-
 if TYPE_CHECKING:
+    from aubench.datasets.dataset import DefaultNetworks
     from aubench.datasets.samples import ImageSource
 
-__all__ = ["DATASETS", "image_source", "restricted"]
+__all__ = ["DEFAULT_DATASET", "default_networks", "image_source", "restricted"]
 
-DATASETS = ("synfacs",)
-"""Those that need no import."""
+DEFAULT_DATASET = "synfacs"
+"""What commands take where no ``--data`` is given: the data set that ships."""
 
 
 def image_source(dataset: str) -> ImageSource:
     """Return where the images of a data set come from.
 
     Raises:
-        AubenchError: the data set is unknown.
+        AubenchError: The data set is unknown.
     """
-    if dataset in DATASETS:
-        from aubench.datasets.images import SynfacsImages
+    from aubench.datasets.registry import find_dataset
 
-        return SynfacsImages()
-    from aubench.datasets.imported import ImportedImages, imported_names
-
-    known = [*DATASETS, *imported_names()]
-    if dataset not in known:
-        raise AubenchError(
-            f"unknown data set '{dataset}'{suggest(dataset, known)}",
-            f"choose from {', '.join(known)}; `aubench data import` adds yours",
-        )
-    return ImportedImages(dataset)
+    return find_dataset(dataset).images()
 
 
 def restricted(dataset: str) -> bool:
@@ -43,6 +32,13 @@ def restricted(dataset: str) -> bool:
     known here; False for synfacs. Who shows images asks this, and shows them only if the user
     says so in as many words.
     """
-    from aubench.datasets.imported import is_restricted
+    from aubench.datasets.registry import named_dataset
 
-    return is_restricted(dataset)
+    return named_dataset(dataset).restricted
+
+
+def default_networks(dataset: str) -> DefaultNetworks:
+    """Return the networks that measure a data set unless the user names others."""
+    from aubench.datasets.registry import named_dataset
+
+    return named_dataset(dataset).default_networks

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from aubench.errors import AubenchError
 from aubench.facs import AUS, combination_name
-from aubench.files import atomic_path
+from aubench.storage.files import atomic_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,9 +20,17 @@ if TYPE_CHECKING:
 LABELS = tuple(f"AU{au}" for au in AUS)
 INTENSITIES = tuple(f"I{au}" for au in AUS)
 COLUMNS = (
-    "sample_id", "subject", "reference", "target", *LABELS, *INTENSITIES, "combination", "text",
-    "seed", "strata",
-)  # fmt: skip
+    "sample_id",
+    "subject",
+    "reference",
+    "target",
+    *LABELS,
+    *INTENSITIES,
+    "combination",
+    "text",
+    "seed",
+    "strata",
+)
 
 
 class ImageSource(Protocol):
@@ -122,7 +130,7 @@ class SampleSet:
         """Return every ``count``-th sample from ``index``; shards are disjoint and complete.
 
         Raises:
-            AubenchError: there is no such shard.
+            AubenchError: There is no such shard.
         """
         if not 0 <= index < count:
             raise AubenchError(f"no shard {index} of {count}", "shards count from 0")
@@ -158,7 +166,7 @@ def read_samples(path: Path, dataset: str) -> SampleSet:
     """Return the samples in a parquet file that ``SampleSet.write`` made.
 
     Raises:
-        AubenchError: the file is missing, cut short, or not a sample set.
+        AubenchError: The file is missing, cut short, or not a sample set.
     """
     import pandas as pd
 

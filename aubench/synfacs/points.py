@@ -8,11 +8,11 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from aubench.synfacs.actions import LANDMARKS, activate, deform
-from aubench.synfacs.camera import camera
-from aubench.synfacs.head import BODY, F32, LEFT_EYE, RIGHT_EYE, head
-from aubench.synfacs.identity import identity
-from aubench.synfacs.scene import scene
+from aubench.synfacs.anatomy.actions import LANDMARKS, activate, deform
+from aubench.synfacs.anatomy.head import BODY, F32, LEFT_EYE, RIGHT_EYE, head
+from aubench.synfacs.anatomy.identity import identity
+from aubench.synfacs.rendering.camera import camera
+from aubench.synfacs.rendering.scene import scene
 
 NOSE = (0.0, 7.0)
 """Tip of the nose on the mean head, (x, y) in decimetres; the foremost vertex near it is taken."""

@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from aubench.errors import AubenchError
-from aubench.files import sha256_file
-from aubench.synfacs.actions import Motion, activate, deform, landmark_vertices
-from aubench.synfacs.camera import camera
-from aubench.synfacs.head import ASSET, F32, UPPER_LASHES, UPPER_TEETH, head
-from aubench.synfacs.identity import Identity, identity
+from aubench.storage.files import sha256_file
+from aubench.synfacs.anatomy.actions import Motion, activate, deform, landmark_vertices
+from aubench.synfacs.anatomy.head import ASSET, F32, UPPER_LASHES, UPPER_TEETH, head
+from aubench.synfacs.anatomy.identity import Identity, identity
 from aubench.synfacs.keys import format_key, parse_key
-from aubench.synfacs.raster import rasterize
-from aubench.synfacs.scene import background, scene
-from aubench.synfacs.shade import shade
-from aubench.synfacs.surface import PZ, SUPERSAMPLE, Surface, surface
+from aubench.synfacs.rendering.camera import camera
+from aubench.synfacs.rendering.raster import rasterize
+from aubench.synfacs.rendering.scene import background, scene
+from aubench.synfacs.rendering.shade import shade
+from aubench.synfacs.rendering.surface import PZ, SUPERSAMPLE, Surface, surface
 
 Array = np.ndarray[Any, Any]
 

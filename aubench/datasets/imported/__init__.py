@@ -1,0 +1,1 @@
+"""Data sets that the user imported: their files, folds and texts."""

@@ -1,0 +1,1 @@
+"""Import of a data set into the user's own copy: index, crops, texts."""

@@ -1,0 +1,1 @@
+"""Readers of BP4D, DISFA and of folders with a CSV."""

@@ -1,0 +1,1 @@
+"""The data set synfacs: its draws, and its images, rendered on demand."""

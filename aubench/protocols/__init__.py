@@ -1,0 +1,1 @@
+"""Protocols: frozen samples, their definition, their proofs and constants."""

@@ -1,0 +1,1 @@
+"""From a posed head to pixels: rasteriser, shading, light, camera, scene."""
