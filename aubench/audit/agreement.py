@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from aubench.metrics.statistics.resampling import draw_counts
+
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
 
@@ -16,14 +18,12 @@ def subject_weights(subjects: Sequence[Any], count: int, seed: int = 2020) -> Ma
     """Return how often each row is drawn in resamples of whole subjects, [count, N].
 
     Args:
-        subjects: the subject of each row.
-        count: number of resamples.
-        seed: of the draws.
+        subjects: The subject of each row.
+        count: Number of resamples.
+        seed: Seed of the draws.
     """
     names, member = np.unique(np.asarray(subjects), return_inverse=True)
-    picked = np.random.default_rng(seed).integers(0, len(names), (count, len(names)))
-    drawn = np.stack([np.bincount(row, minlength=len(names)) for row in picked])
-    return drawn[:, member].astype(np.float64)
+    return draw_counts(len(names), count, seed)[:, member]
 
 
 def weighted_ranks(values: Vector, weights: Matrix) -> Matrix:
@@ -79,6 +79,6 @@ def concordance(metric: Vector, error: Vector) -> float:
         0..1; a pair that the metric ties counts half. NaN without such a pair.
     """
     i, j = np.triu_indices(len(metric), 1)
-    told = error[i] != error[j]
+    differs = error[i] != error[j]
     right = np.sign(metric[i] - metric[j]) * np.sign(error[j] - error[i])
-    return float(((right[told] + 1) / 2).mean()) if told.any() else float("nan")
+    return float(((right[differs] + 1) / 2).mean()) if differs.any() else float("nan")

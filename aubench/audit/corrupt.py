@@ -16,6 +16,9 @@ Vector = npt.NDArray[np.float64]
 KINDS = ("drop", "add", "weaken", "swap")
 """What is done to the active AUs: taken away, joined by others, made fainter, replaced."""
 
+LABEL_KINDS = ("drop", "add", "swap")
+"""Those that need no intensities."""
+
 ADDED = 6
 """AUs that ``add`` has added at the last level, fewer where fewer are inactive."""
 
@@ -33,17 +36,17 @@ def corrupt(values: Intensities, kind: str, levels: int, seed: int) -> Intensiti
 
     Args:
         values: float32 [12], 0..5 in steps of 0.1, at least one active and one inactive AU.
-        kind: of ``KINDS``. ``drop`` sets active AUs to 0, ``add`` gives inactive AUs 2.0 to 5.0
-            (B to E, as in the data set), ``weaken`` scales every active AU down to 0, ``swap``
+        kind: Kind of ``KINDS``. ``drop`` sets active AUs to 0, ``add`` gives inactive AUs 2.0 to
+            5.0 (B to E, as in the data set), ``weaken`` scales every active AU down to 0, ``swap``
             moves the intensity of an active AU to an inactive one.
-        levels: number of corrupted levels.
-        seed: which AUs, in which order.
+        levels: Number of corrupted levels.
+        seed: Seed of which AUs are corrupted, in which order.
 
     Returns:
         float32 [levels + 1, 12]; row 0 equals ``values``.
 
     Raises:
-        ValueError: unknown kind, or no AU to corrupt.
+        ValueError: Unknown kind, or no AU to corrupt.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown corruption '{kind}'")
@@ -103,3 +106,14 @@ def intensity_error(shown: npt.NDArray[Any], asked: npt.NDArray[Any]) -> Vector:
 def label_error(shown: npt.NDArray[Any], asked: npt.NDArray[Any]) -> Vector:
     """Return how many AUs, 0..12, are present in one of shown and asked and not in the other."""
     return np.asarray(((shown > 0) != (asked > 0)).sum(-1), np.float64)
+
+
+def balanced_error(shown: npt.NDArray[Any], asked: npt.NDArray[Any]) -> Vector:
+    """Return the mean of the errors of commanded and of other AUs, each a share 0..1 of the scale.
+
+    Three quarters of the AUs are not commanded: the plain mean holds what is missing for little.
+    """
+    gap = np.rint(np.abs(np.asarray(shown, np.float64) - np.asarray(asked, np.float64)) * 10) / 50
+    on = np.broadcast_to(np.asarray(asked) > 0, gap.shape)
+    parts = [(gap * side).sum(-1) / np.maximum(side.sum(-1), 1) for side in (on, ~on)]
+    return np.asarray((parts[0] + parts[1]) / 2)

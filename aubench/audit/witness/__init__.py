@@ -1,0 +1,1 @@
+"""Audit of readers of AUs: what each can see, and what it takes for an AU that is none."""

@@ -1,0 +1,1 @@
+"""Paired differences of two runs."""

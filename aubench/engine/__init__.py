@@ -1,1 +1,0 @@
-"""Running a generator on a protocol."""

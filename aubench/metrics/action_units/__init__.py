@@ -1,0 +1,1 @@
+"""Scores of action units against those that were commanded."""

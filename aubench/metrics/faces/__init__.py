@@ -1,0 +1,1 @@
+"""Scores of pairs of faces: perceptual and pixel distance, change, identity, legibility."""

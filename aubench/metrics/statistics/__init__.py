@@ -1,0 +1,1 @@
+"""Resampling by subject, and scores of groups of subjects."""

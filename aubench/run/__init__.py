@@ -1,0 +1,1 @@
+"""One run: options, generation, record."""

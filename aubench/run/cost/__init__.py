@@ -1,0 +1,1 @@
+"""What a run took and what one will take."""

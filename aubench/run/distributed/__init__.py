@@ -1,0 +1,1 @@
+"""Runs in shards, on one machine or on a Ray cluster."""
