@@ -1,0 +1,1 @@
+"""Analysis of a study: exclusion, scores, intervals, agreement, export."""

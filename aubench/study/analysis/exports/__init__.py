@@ -1,0 +1,1 @@
+"""Files of an analysis that others can open."""

@@ -1,0 +1,1 @@
+"""Design of a study: items, orders, files, seal."""
