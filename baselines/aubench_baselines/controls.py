@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from aubench.errors import AubenchError
-from aubench.generator import Generator, GeneratorInfo, Request, WeightSource
+from aubench.generators.contract import Generator, GeneratorInfo, Request, WeightSource
+from aubench.generators.pasting import with_texture
 
 if TYPE_CHECKING:
     from aubench.datasets.samples import ImageSource, SampleSet
@@ -48,7 +49,7 @@ class Control(Generator):
         """Return a control for the samples and images the harness hands over.
 
         Raises:
-            AubenchError: they were not handed over, or a sample has no target.
+            AubenchError: They were not handed over, or a sample has no target.
         """
         lacking = [name for name in ("samples", "images") if name not in options]
         if lacking:
@@ -103,7 +104,7 @@ class Shuffled(Control):
         the samples alone, not on batches or the order of rows.
 
         Raises:
-            AubenchError: there is but one sample.
+            AubenchError: There is but one sample.
         """
         frame = self.samples.frame
         if len(frame) < 2:
@@ -119,7 +120,11 @@ class Shuffled(Control):
 
 
 class Nearest(Control):
-    """The training image whose AU intensities are nearest: what memory alone can do."""
+    """The training image whose AUs are nearest: what memory alone can do.
+
+    By intensities where the samples' and the training faces' are all known, else by labels; faces
+    with an unknown AU are left out.
+    """
 
     info: ClassVar = _info("nearest", "the training image with the nearest AU intensities")
 
@@ -127,17 +132,126 @@ class Nearest(Control):
         """Return the keys of the nearest training images; ties go to the first.
 
         Raises:
-            AubenchError: an intensity of a sample is unknown.
+            AubenchError: No training face of which all AUs are known.
         """
-        from aubench.datasets.samples import INTENSITIES
-        from aubench.datasets.synfacs import split_frame
+        from aubench.datasets.registry import find_dataset
+        from aubench.metrics.distributions.memorisation import nearest
 
-        train = split_frame("train")
-        known = train[list(INTENSITIES)].to_numpy(np.float64)
-        asked = self.samples.intensities().astype(np.float64)
-        unknown = ~np.isfinite(asked).all(1)
-        if unknown.any():  # a distance that is not a number is the smallest to numpy
-            sample = self.samples.ids[int(np.argmax(unknown))]
-            raise AubenchError(f"control 'nearest': sample '{sample}' has unknown AU intensities")
-        squared = (known**2).sum(1)[None] - 2 * asked @ known.T
-        return list(train["target"].iloc[squared.argmin(1)])
+        data = self.samples.dataset
+        train = find_dataset(data).train_of(self.samples.subjects())
+        if train is not None:
+            train = train.rows(train.complete)
+        if train is None or not len(train):
+            raise AubenchError(f"control 'nearest': no training faces of '{data}' know all AUs")
+        asked, known = self.samples.intensities(), train.intensities
+        if not (np.isfinite(asked).all() and np.isfinite(known).all()):
+            asked, known = self.samples.labels().astype(np.float32), train.labels
+        rows = nearest(asked.astype(np.float64), known.astype(np.float64)).index
+        return [train.keys[row] for row in rows]
+
+
+DONORS, DONOR_LEVEL = 12, 4.0
+"""Training faces whose differences are averaged, and the intensity of the AU in them."""
+
+
+class Decals(Control):
+    """Twelve pictures pasted on the reference: what can be had without a model.
+
+    Of each AU the mean difference that it makes to training faces is added to the reference, as
+    strong as its intensity. A model below this control has learned nothing about faces. Where faces
+    can be had to order, the AU alone is compared with the same face at rest; else the differences
+    of training faces from their references are regressed on the AUs.
+    """
+
+    info: ClassVar = _info("decals", "the reference with mean differences of each AU pasted on it")
+
+    def keys(self) -> list[str]:
+        """Return the references."""
+        return list(self.samples.frame["reference"])
+
+    def generate(self, batch: Sequence[Request]) -> Images:
+        """Return the references with the differences of their AUs."""
+        base = super().generate(batch).astype(np.float32)
+        decals = self._decals(batch[0].size)
+        place = {name: row for row, name in enumerate(self.samples.frame["sample_id"])}
+        rows = [place[request.sample_id] for request in batch]
+        weights = self._strengths()[rows] / DONOR_LEVEL
+        pasted = base + np.einsum("nk,khwc->nhwc", weights, decals, optimize=True)
+        return np.asarray(np.clip(np.round(pasted), 0, 255), np.uint8)
+
+    def _strengths(self) -> npt.NDArray[np.float32]:
+        """Return intensities [N, 12], of AUs without any the donors' where they are active."""
+        levels = self.samples.intensities().astype(np.float32)
+        labels = self.samples.labels().astype(np.float32)
+        return np.where(np.isfinite(levels), levels, labels * DONOR_LEVEL)
+
+    def _decals(self, size: int) -> npt.NDArray[np.float32]:
+        """Return the mean differences [12, size, size, 3]; the last size asked for is kept."""
+        if getattr(self, "_kept", (0, None))[0] != size:
+            self._kept = (size, mean_differences(self.samples, self.images, size))
+        return self._kept[1]
+
+
+def mean_differences(samples: SampleSet, images: ImageSource, size: int) -> npt.NDArray[np.float32]:
+    """Return what each AU at D changes in an image on the mean, float32 [12, size, size, 3].
+
+    Args:
+        samples: Samples whose data set's training faces are taken.
+        images: Where images come from.
+        size: Side in pixels.
+
+    Raises:
+        AubenchError: The data set has no training faces of which all AUs are known.
+    """
+    from aubench.datasets.registry import find_dataset
+    from aubench.facs import AUS
+
+    source = find_dataset(samples.dataset)
+    train = source.train_of(samples.subjects())
+    train = train.rows(train.complete) if train is not None else None
+    if train is None or not len(train):
+        raise AubenchError(f"control 'decals': no training faces of '{samples.dataset}'")
+    first = np.unique(train.subjects, return_index=True)[1]
+    donors = [train.keys[row] for row in first[np.linspace(0, len(first) - 1, DONORS).astype(int)]]
+    if source.key_with(donors[0], np.zeros(len(AUS))) is None:
+        return _regressed(train, images, size)
+    rest = [str(source.key_with(key, np.zeros(len(AUS)))) for key in donors]
+    neutral = images.load_many(rest, size).astype(np.float32)
+    out = []
+    for k in range(len(AUS)):
+        level = np.eye(len(AUS))[k] * DONOR_LEVEL
+        moved = images.load_many([str(source.key_with(key, level)) for key in donors], size)
+        out.append((moved.astype(np.float32) - neutral).mean(0))
+    return np.stack(out)
+
+
+def _regressed(train: Any, images: ImageSource, size: int) -> npt.NDArray[np.float32]:
+    """Return the ridge regression of differences from references on AUs, as of one at D."""
+    paired = [row for row, key in enumerate(train.references) if key]
+    rows = np.array(paired)[np.linspace(0, len(paired) - 1, min(400, len(paired))).astype(int)]
+    targets = images.load_many([train.keys[row] for row in rows], size).astype(np.float32)
+    neutral = images.load_many([train.references[row] for row in rows], size).astype(np.float32)
+    labels = np.asarray(train.labels)[rows].astype(np.float64)
+    gram = labels.T @ labels + np.eye(labels.shape[1])
+    change = (targets - neutral).reshape(len(rows), -1)
+    return np.asarray(np.linalg.solve(gram, labels.T @ change), np.float32).reshape(
+        -1, *targets.shape[1:]
+    )
+
+
+class Texture(Control):
+    """The reference with the fine part of the target: texture without motion."""
+
+    info: ClassVar = _info("texture", "the reference with the high-pass of the target")
+
+    def keys(self) -> list[str]:
+        """Return the references."""
+        return list(self.samples.frame["reference"])
+
+    def generate(self, batch: Sequence[Request]) -> Images:
+        """Return the coarse part of the references with the fine part of the targets."""
+        place = dict(
+            zip(self.samples.frame["sample_id"], self.samples.frame["target"], strict=True)
+        )
+        targets = self.images.load_many([place[r.sample_id] for r in batch], batch[0].size)
+        return with_texture(super().generate(batch), targets)

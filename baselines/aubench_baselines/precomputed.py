@@ -18,10 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from aubench.cards import Card
 from aubench.errors import AubenchError
-from aubench.files import sha256_file
-from aubench.generator import (
+from aubench.generators.cards import Card
+from aubench.generators.contract import (
     Generator,
     GeneratorInfo,
     Plan,
@@ -29,6 +28,7 @@ from aubench.generator import (
     SampleFailure,
     WeightSource,
 )
+from aubench.storage.files import sha256_file
 
 Image = npt.NDArray[np.uint8]
 ENDINGS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
@@ -67,7 +67,7 @@ def read_card(path: Path) -> ImagesCard:
     """Return the card, or the empty one where there is no file.
 
     Raises:
-        AubenchError: it is no TOML, or has a field that is unknown or ill-formed.
+        AubenchError: It is no TOML, or has a field that is unknown or ill-formed.
     """
     if not path.is_file():
         return ImagesCard()
@@ -97,7 +97,7 @@ def list_csv(table: Path) -> Listed:
     """Return the files that a CSV with ``sample_id,path`` names; paths are relative to it.
 
     Raises:
-        AubenchError: it cannot be read, or a row lacks a field.
+        AubenchError: It cannot be read, or a row lacks a field.
     """
     files: dict[str, Path] = {}
     twice = []
@@ -133,7 +133,7 @@ def read_image(path: Path, size: int) -> Image:
     """Return uint8 [size, size, 3] RGB of a PNG or JPEG file.
 
     Raises:
-        ValueError: says what is wrong with it, without its name.
+        ValueError: Says what is wrong with it, without its name.
     """
     from PIL import Image as Pillow
 
@@ -199,15 +199,15 @@ class Precomputed(Generator):
         """List the images of a folder or a CSV; pixels are read when they are asked for.
 
         Args:
-            weights: the folder, or a CSV file.
-            device: not used.
-            dtype: not used.
+            weights: The folder, or a CSV file.
+            device: Not used.
+            dtype: Not used.
             options: ``allow_missing``, true to count absent images as failures.
 
         Raises:
-            AubenchError: there is none, it holds no image, or its card is ill-formed.
+            AubenchError: There is none, it holds no image, or its card is ill-formed.
         """
-        from aubench.registry import found
+        from aubench.generators.registry import GROUP
 
         allow = str(options.pop("allow_missing", "false")).lower()
         if options or allow not in ("true", "false"):
@@ -220,7 +220,7 @@ class Precomputed(Generator):
         if not listed.files:
             raise AubenchError(f"{source} holds no PNG or JPEG", "name them by sample id")
         stated = read_card(folder / "card.toml")
-        if stated.name != cls.info.name and stated.name in found():
+        if stated.name != cls.info.name and stated.name in GROUP.names():
             raise AubenchError(f"{folder / 'card.toml'}: '{stated.name}' is another model's name")
         return cls(listed, stated, source, allow_missing=allow == "true")
 
@@ -233,17 +233,19 @@ class Precomputed(Generator):
         """Read every image once and list all that is wrong by name.
 
         Raises:
-            AubenchError: images are missing (unless allowed), extra, twice there, of another
-                size, or cannot be decoded.
+            AubenchError: Images are missing (unless allowed), extra, twice there, of another size,
+                or cannot be decoded.
         """
         faults = dict(self.faults(plan))
         if self.allow_missing:
             faults.pop("missing", None)
         if faults:
             parts = [f"{len(names)} {kind}: {_few(names)}" for kind, names in faults.items()]
-            hint = "mend them" if set(faults) != {"missing"} else (
-                "add them, or --allow-missing counts them as failures"
-            )  # fmt: skip
+            hint = (
+                "mend them"
+                if set(faults) != {"missing"}
+                else ("add them, or --allow-missing counts them as failures")
+            )
             raise AubenchError(f"{self.source}: {'; '.join(parts)}", hint)
 
     def faults(self, plan: Plan) -> Iterator[tuple[str, list[str]]]:
@@ -276,8 +278,8 @@ class Precomputed(Generator):
         """Return uint8 [B, size, size, 3], the image of each request.
 
         Raises:
-            SampleFailure: there is none, and that was allowed.
-            AubenchError: one does not fit.
+            SampleFailure: There is none, and that was allowed.
+            AubenchError: One does not fit.
         """
         return np.stack([self._one(request) for request in batch])
 

@@ -20,14 +20,14 @@ def fill_strictly(
     """Copy tensors in place.
 
     Args:
-        wanted: the network's own parameters and buffers by name.
-        state: those of the file.
-        where: named in errors.
-        remedy: where names differ.
-        other_shape: where a shape differs; ``remedy`` if left out.
+        wanted: The network's own parameters and buffers by name.
+        state: Those of the file.
+        where: Named in errors.
+        remedy: Remedy named where names differ.
+        other_shape: Remedy named where a shape differs; ``remedy`` if left out.
 
     Raises:
-        AubenchError: names the first tensor that is missing, left over or of another shape.
+        AubenchError: Names the first tensor that is missing, left over or of another shape.
     """
     missing, extra = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
     if missing or extra:

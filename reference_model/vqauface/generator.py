@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from aubench.datasets import DEFAULT_DATASET
 from aubench.errors import AubenchError, suggest
-from aubench.generator import (
+from aubench.generators.contract import (
     AblationRow,
     Generator,
     GeneratorInfo,
@@ -20,16 +21,16 @@ from aubench.generator import (
     Training,
     WeightSource,
 )
-from vqauface.ablation import ROWS, fit_row
+from vqauface.training.ablation import ROWS, fit_row
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from aubench.alignment import FaceFinder
-    from vqauface.conditions import Condition
-    from vqauface.encoders import Encoders
+    from aubench.datasets.alignment import FaceFinder
+    from vqauface.networks.conditions import Condition
+    from vqauface.networks.encoders import Encoders
+    from vqauface.networks.rqvae import RQVAE
     from vqauface.presets import Preset
-    from vqauface.rqvae import RQVAE
     from vqauface.sampling import Model
 
 
@@ -50,7 +51,7 @@ class VQAUFace(Generator):
         size=128,
         training="nano preset, both stages by aubench; not the paper's weights",
         trained_on=("synfacs/train",),
-        metrics_in_training=("nano-a",),
+        metrics_in_training=("nano-a", "text-nano"),
         licence="Apache-2.0",
         citation="AU Codes, Language, and Synthesis (VQ-AUFace)",
         summary="residual VQGAN and masked transformer",
@@ -60,12 +61,19 @@ class VQAUFace(Generator):
     rows: ClassVar[tuple[AblationRow, ...]] = ROWS
 
     def __init__(
-        self, codec: RQVAE, transformer: Model, shape: Preset, encoders: Encoders, digest: str,
-        device: str = "cpu", dtype: str = "float32", finder: FaceFinder | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        codec: RQVAE,
+        transformer: Model,
+        shape: Preset,
+        encoders: Encoders,
+        digest: str,
+        device: str = "cpu",
+        dtype: str = "float32",
+        finder: FaceFinder | None = None,
+    ) -> None:
         self.codec, self.transformer, self.shape = codec, transformer, shape
         self.encoders, self.digest, self.device, self.dtype = encoders, digest, device, dtype
-        self.books, self.finder = codec.books(), finder
+        self.codebooks, self.finder = codec.codebooks(), finder
         if shape.input == "labels":  # of the instance: a request then holds labels and no text
             self._tell(inputs=frozenset({"au", "reference"}))
 
@@ -75,32 +83,38 @@ class VQAUFace(Generator):
 
     @classmethod
     def fit(cls, training: Training) -> Path:
-        """Train, or resume; see `aubench.generator.Trainable`."""
-        from vqauface.fit import fit
+        """Train, or resume; see `aubench.generators.contract.Trainable`."""
+        from vqauface.training.fit import fit
 
         return fit(training)
 
     @classmethod
     def fit_row(cls, row: AblationRow, training: Training) -> Path:
-        """Train one row of the ablations; see `aubench.generator.Ablatable`."""
+        """Train one row of the ablations; see `aubench.generators.contract.Ablatable`."""
         return fit_row(row, training)
+
+    @classmethod
+    def run_options(cls, row: AblationRow, training: Training) -> Mapping[str, str]:
+        """Return the files of the frozen encoders that a row was trained with."""
+        given = {name.replace("-", "_"): value for name, value in training.options.items()}
+        return {name: given[name] for name in SOURCES if name in given}
 
     @classmethod
     def load(cls, weights: WeightSource, *, device: str, dtype: str, **options: Any) -> Self:
         """Load the shipped nano model or the weights given.
 
         Args:
-            weights: what ``aubench train vqauface`` wrote, or None.
-            device: torch device.
+            weights: What ``aubench train vqauface`` wrote, or None.
+            device: Torch device.
             dtype: ``float32``, or ``bfloat16`` or ``float16`` for the transformer.
             options: ``steps``, ``temperature``, ``guidance`` of sampling; ``text_source``,
-                ``face_file``, ``clip_file`` of frozen encoders; ``check_face``, whether MTCNN has
-                to find a face in each reference, by default where FaceNet reads it.
+                ``face_file``, ``clip_file`` of frozen encoders; ``check_face``, whether a face has
+                to be found in each reference, by default where FaceNet reads it.
 
         Raises:
-            AubenchError: weights or an encoder are missing or not these, or an option is unknown.
+            AubenchError: Weights or an encoder are missing or not these, or an option is unknown.
         """
-        from vqauface.encoders import load_encoders
+        from vqauface.networks.encoders import load_encoders
         from vqauface.weights import load
 
         for name in options:
@@ -120,9 +134,15 @@ class VQAUFace(Generator):
                 "train stage II again",
             )
         made = cls(
-            codec.to(device), transformer.to(device), replace(shape, **given), encoders, digest,
-            device, dtype, face_finder(options.get("check_face"), shape, device),
-        )  # fmt: skip
+            codec.to(device),
+            transformer.to(device),
+            replace(shape, **given),
+            encoders,
+            digest,
+            device,
+            dtype,
+            face_finder(options.get("check_face"), shape, device),
+        )
         if not weights.is_default:
             made._tell(**told_by(card, shape, cls.info.size))
         return made
@@ -141,8 +161,8 @@ class VQAUFace(Generator):
         depend on its shape.
 
         Raises:
-            SampleFailure: a text is longer than the encoder takes, or a reference shows no face.
-            AubenchError: a reference is missing or of another size.
+            SampleFailure: A text is longer than the encoder takes, or a reference shows no face.
+            AubenchError: A reference is missing or of another size.
         """
         for request in batch:
             self._check(request)
@@ -178,9 +198,9 @@ class VQAUFace(Generator):
     def _generate(self, batch: Sequence[Request]) -> npt.NDArray[np.uint8]:
         import torch
 
-        from vqauface.loop import to_pixels
-        from vqauface.rqvae import embed
+        from vqauface.networks.rqvae import embed
         from vqauface.sampling import Sampling, decode
+        from vqauface.training.loop import to_pixels
 
         how = Sampling(self.shape.steps, self.shape.temperature, self.shape.guidance)
         kind = getattr(torch, self.dtype)
@@ -188,18 +208,18 @@ class VQAUFace(Generator):
             condition = self._condition(batch)
             with torch.autocast(self.device, kind, enabled=kind != torch.float32):
                 codes = decode(
-                    self.transformer, self.books, condition, [r.seed for r in batch], how
+                    self.transformer, self.codebooks, condition, [r.seed for r in batch], how
                 )
-            made = self.codec.decode(embed(self.books, codes).sum(2))
+            made = self.codec.decode(embed(self.codebooks, codes).sum(2))
             return to_pixels(resized(made, batch[0].size))
 
     def _condition(self, batch: Sequence[Request]) -> Condition:
         """Return reference, features and behaviour of a batch, on the device."""
         import torch
 
-        from vqauface.conditions import Condition
-        from vqauface.data import to_float
-        from vqauface.transformer import MaskedTransformer
+        from vqauface.networks.conditions import Condition
+        from vqauface.networks.transformer import MaskedTransformer
+        from vqauface.training.data import to_float
 
         references = [request.reference for request in batch]
         image = to_float(np.stack([r for r in references if r is not None])).to(self.device)
@@ -249,9 +269,9 @@ def face_finder(wish: Any, shape: Preset, device: str) -> FaceFinder | None:
     usual = shape.has("appearance") and shape.appearance == "facenet"
     if str(usual if wish is None else wish).lower() not in {"true", "yes", "1"}:
         return None
-    from aubench.alignment import FaceFinder
+    from aubench.datasets.face_finders import load_finder
 
-    return FaceFinder(device)
+    return load_finder(device=device)
 
 
 def told_by(card: dict[str, Any], shape: Preset, smallest: int) -> dict[str, Any]:
@@ -259,9 +279,26 @@ def told_by(card: dict[str, Any], shape: Preset, smallest: int) -> dict[str, Any
     return {
         "size": max(shape.size, smallest),
         "training": f"{card['name'].removeprefix('vqauface ')} preset by `aubench train`",
-        "trained_on": (f"{card['data'].get('folder', 'synfacs')}/train",),
-        "metrics_in_training": tuple(card["metrics in training"]),
+        "trained_on": (_trained_on(card["data"]),),
+        "metrics_in_training": (*card["metrics in training"], *_text_side(card)),
     }
+
+
+def _text_side(card: dict[str, Any]) -> tuple[str, ...]:
+    """Return the classifier of AUs from text as metric ids call it, where its encoder is built in.
+
+    Its states are what the generator reads, and its answers what AAAD compares with.
+    """
+    name, _, digest = str(card.get("text encoder") or "").partition("@")
+    return (f"text-{name}",) if name == "nano" and digest != "random" else ()
+
+
+def _trained_on(data: dict[str, Any]) -> str:
+    """Return the data of a card in words: name, split, fold, and what identifies them."""
+    name = f"{data.get('name', DEFAULT_DATASET)}/train"
+    fold = f" of fold {data['fold']}" if data.get("fold") else ""
+    digest = str(data.get("fingerprint") or "").rpartition("/")[2]
+    return name + fold + (f", {digest}" if digest else "")
 
 
 def resized(image: Tensor, size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Design ``flat`` of stage II, the paper's: MaskGIT over all residual tokens (§4.2.3).
+"""Design ``flat`` of stage II, the paper's: MaskGIT over all residual tokens (4.2.3).
 
 The context is a weighted sum of AU tokens F_au and VAE tokens F_v, with the appearance token F_a
 put beside it; the transformer reads it by cross-attention while its own sequence is the
@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqauface.conditions import AUCrossAttention, Condition, FaceEncoder, LabelStates
+from vqauface.networks.conditions import AUCrossAttention, Condition, FaceEncoder, LabelStates
+from vqauface.networks.rqvae import embed
 from vqauface.presets import Preset
-from vqauface.rqvae import embed
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -25,8 +25,8 @@ class FlatContext:
     """What does not change while tokens are filled in.
 
     Attributes:
-        tokens: the context [B, T, H].
-        logits: of the AUs by the probe [B, 12].
+        tokens: The context [B, T, H].
+        logits: Logits of the AUs by the probe [B, 12].
     """
 
     tokens: Tensor
@@ -58,11 +58,11 @@ class ContextBlock(nn.Module):
         k, v = self.kv(context).chunk(2, -1)
         return self._split(k), self._split(v)
 
-    def forward(self, x: Tensor, told: KeysValues) -> Tensor:
+    def forward(self, x: Tensor, context_kv: KeysValues) -> Tensor:
         """Return the shape of ``x`` [B, T, H]."""
         q, k, v = self.qkv(self.norm1(x)).chunk(3, -1)
         x = x + self.out(self._attend(q, self._split(k), self._split(v)))
-        x = x + self.read(self._attend(self.q(self.norm2(x)), *told))
+        x = x + self.read(self._attend(self.q(self.norm2(x)), *context_kv))
         y: Tensor = self.mlp(self.norm3(x))
         return x + y
 
@@ -100,7 +100,9 @@ class MaskGitTransformer(nn.Module):
         """Return what tells the places apart [Q·N, H]."""
         return (self.level + self.place).flatten(0, 1)
 
-    def context(self, c: Condition, books: Tensor, dropped: Tensor | None = None) -> FlatContext:
+    def context(
+        self, c: Condition, codebooks: Tensor, dropped: Tensor | None = None
+    ) -> FlatContext:
         """Return the context of a batch; where ``dropped`` bool [B] the behaviour is unknown."""
         appearance, structure = self.face(c.image, c.appearance, c.structure)
         if structure is not None and self.query == "structure":
@@ -116,7 +118,7 @@ class MaskGitTransformer(nn.Module):
         au = self.au(text, mask, structure)
         logits = self.au.presence(au)
         if "vae" in self.kinds:
-            vectors = embed(books, c.codes).transpose(1, 2).flatten(1, 2)  # [B, Q·N, D]
+            vectors = embed(codebooks, c.codes).transpose(1, 2).flatten(1, 2)  # [B, Q·N, D]
             vae = self.fusion[1] * self.vae(vectors) + self.positions()
             if au.shape[1] == vae.shape[1]:
                 tokens = self.fusion[0] * au + vae
@@ -143,19 +145,19 @@ class MaskGitTransformer(nn.Module):
         """Return codes [B, N, Q] of entries [B, Q·N]."""
         return entries.unflatten(1, (self.levels, -1)).transpose(1, 2)
 
-    def forward(self, entries: Tensor, masked: Tensor, told: list[KeysValues]) -> Tensor:
+    def forward(self, entries: Tensor, masked: Tensor, context_kv: list[KeysValues]) -> Tensor:
         """Return states [B, Q·N, H].
 
         Args:
             entries: int64 [B, Q·N] in 0..K-1, ignored where masked.
             masked: bool [B, Q·N].
-            told: keys and values of the context.
+            context_kv: Keys and values of the context.
         """
         count = entries.shape[1] // self.levels
         first = torch.arange(self.levels, device=entries.device).repeat_interleave(count)
         words = torch.where(masked, self.levels * self.entries, entries + first * self.entries)
         x = self.token(words) + self.positions()
-        for block, kv in zip(self.blocks, told, strict=True):
+        for block, kv in zip(self.blocks, context_kv, strict=True):
             x = block(x, kv)
         out: Tensor = self.norm(x)
         return out
@@ -166,16 +168,16 @@ class MaskGitTransformer(nn.Module):
         return out.float()
 
     def loss(
-        self, context: FlatContext, books: Tensor, codes: Tensor, masked: Tensor, changed: float
+        self, context: FlatContext, codebooks: Tensor, codes: Tensor, masked: Tensor, changed: float
     ) -> Tensor:
         """Return the mean cross entropy of masked tokens.
 
         Args:
-            context: of the batch.
-            books: unused; the other design's loss takes them.
-            codes: targets [B, N, Q].
+            context: Context of the batch.
+            codebooks: Unused; the other design's loss takes them.
+            codes: Targets [B, N, Q].
             masked: bool [B, Q·N].
-            changed: unused, since the paper weighs all tokens alike.
+            changed: Unused, since the paper weighs all tokens alike.
         """
         entries = self.flatten(codes)
         states = self(entries, masked, self.keys(context))

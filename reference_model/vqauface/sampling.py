@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from vqauface.conditions import Condition
 from vqauface.maskgit import FlatContext, MaskGitTransformer
-from vqauface.rqvae import embed
-from vqauface.transformer import GridContext, MaskedTransformer
+from vqauface.networks.conditions import Condition
+from vqauface.networks.rqvae import embed
+from vqauface.networks.transformer import GridContext, MaskedTransformer
 
 Model = MaskedTransformer | MaskGitTransformer
 
@@ -22,7 +22,7 @@ class Sampling:
     """How tokens are drawn.
 
     Attributes:
-        steps: of the schedule.
+        steps: Steps of the schedule.
         temperature: 0 takes the likeliest entry.
         guidance: 1 is off; above, what the text adds is exaggerated.
     """
@@ -58,13 +58,13 @@ def choose(logits: Tensor, u: Tensor, temperature: float) -> tuple[Tensor, Tenso
     return entry, logp.gather(-1, entry[..., None])[..., 0]
 
 
-def doubt(u: Tensor, temperature: float, step: int, steps: int) -> Tensor:
+def gumbel_confidence_noise(u: Tensor, temperature: float, step: int, steps: int) -> Tensor:
     """Return the Gumbel noise of the confidence; it fades to nothing at the last step."""
     noise = -torch.log(-torch.log(u.clamp(1e-6, 1 - 1e-6)))
     return temperature * (1 - (step + 1) / steps) * noise
 
 
-def least_sure(confidence: Tensor, masked: Tensor, left: int) -> Tensor:
+def lowest_confidence(confidence: Tensor, masked: Tensor, left: int) -> Tensor:
     """Return which places stay masked, the ``left`` least sure; those filled in never return."""
     confidence = confidence.masked_fill(~masked, float("inf"))
     order = confidence.argsort(dim=-1, stable=True)
@@ -76,37 +76,40 @@ def least_sure(confidence: Tensor, masked: Tensor, left: int) -> Tensor:
 
 @torch.inference_mode()
 def decode(
-    model: Model, books: Tensor, condition: Condition, seeds: Sequence[int], how: Sampling
+    model: Model, codebooks: Tensor, condition: Condition, seeds: Sequence[int], how: Sampling
 ) -> Tensor:
     """Return codes int64 [B, N, Q].
 
     Args:
-        model: trained, of either design.
-        books: codebooks [Q, K, D].
-        condition: reference and behaviour of the batch.
-        seeds: one a sample.
-        how: options.
+        model: Trained, of either design.
+        codebooks: Entries of all levels [Q, K, D].
+        condition: Reference and behaviour of the batch.
+        seeds: One a sample.
+        how: Options.
     """
-    context = model.context(condition, books)
+    context = model.context(condition, codebooks)
     if isinstance(model, MaskedTransformer):
         assert isinstance(context, GridContext)
-        return decode_grid(model, books, context, seeds, how)
+        return decode_grid(model, codebooks, context, seeds, how)
     assert isinstance(context, FlatContext)
     plain = None
     if how.guidance != 1:
-        every = torch.ones(len(seeds), dtype=torch.bool, device=books.device)
-        plain = model.context(condition, books, every)
+        every = torch.ones(len(seeds), dtype=torch.bool, device=codebooks.device)
+        plain = model.context(condition, codebooks, every)
     return decode_flat(model, context, plain, seeds, how)
 
 
 @torch.inference_mode()
 def decode_grid(
-    model: MaskedTransformer, books: Tensor, context: GridContext, seeds: Sequence[int],
+    model: MaskedTransformer,
+    codebooks: Tensor,
+    context: GridContext,
+    seeds: Sequence[int],
     how: Sampling,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Return codes int64 [B, N, Q]; positions are filled in, all levels of one at once."""
     batch, places = context.grid.shape[:2]
-    levels, width, device = len(books), books.shape[-1], books.device
+    levels, width, device = len(codebooks), codebooks.shape[-1], codebooks.device
     u = uniforms(seeds, how.steps, places, levels).to(device)
     codes = torch.zeros(batch, places, levels, dtype=torch.long, device=device)
     tokens = torch.zeros(batch, places, width, device=device)
@@ -114,37 +117,45 @@ def decode_grid(
     null = model.null.expand(batch, -1, -1)
     unguided = replace(context, au=null) if how.guidance != 1 else None
     for step in range(how.steps):
-        drawn, sure = _levels(model, books, context, unguided, tokens, masked, u[:, step], how)
+        drawn, sure = _levels(model, codebooks, context, unguided, tokens, masked, u[:, step], how)
         codes = torch.where(masked[..., None], drawn, codes)
         left = kept_masked(step, how.steps, places)
-        confidence = sure / levels + doubt(u[:, step, :, levels], how.temperature, step, how.steps)
-        masked = least_sure(confidence, masked, left)
-        tokens = embed(books, codes).sum(2)
+        confidence = sure / levels + gumbel_confidence_noise(
+            u[:, step, :, levels], how.temperature, step, how.steps
+        )
+        masked = lowest_confidence(confidence, masked, left)
+        tokens = embed(codebooks, codes).sum(2)
     return codes
 
 
 def _levels(
-    model: MaskedTransformer, books: Tensor, context: GridContext, unguided: GridContext | None,
-    tokens: Tensor, masked: Tensor, u: Tensor, how: Sampling,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    model: MaskedTransformer,
+    codebooks: Tensor,
+    context: GridContext,
+    unguided: GridContext | None,
+    tokens: Tensor,
+    masked: Tensor,
+    u: Tensor,
+    how: Sampling,
+) -> tuple[Tensor, Tensor]:
     """Return drawn codes [B, N, Q] and the sum of their log probabilities [B, N]."""
     states = model(tokens, masked, context.au, context.appearance, context.grid)
     plain = states
     if unguided is not None:
         plain = model(tokens, masked, unguided.au, context.appearance, context.grid)
-    shape = (*masked.shape, len(books))
+    shape = (*masked.shape, len(codebooks))
     drawn = torch.zeros(shape, dtype=torch.long, device=tokens.device)
     coarser = torch.zeros_like(tokens)
     sure = torch.zeros(masked.shape, device=tokens.device)
     same = torch.ones_like(masked)
-    for q in range(len(books)):
+    for q in range(len(codebooks)):
         before = context.reference[..., q] if "vae" in model.kinds else None
-        logits = model.depth(states, coarser, books, q, before, same)
+        logits = model.depth(states, coarser, codebooks, q, before, same)
         if unguided is not None:
-            base = model.depth(plain, coarser, books, q, before, same)
+            base = model.depth(plain, coarser, codebooks, q, before, same)
             logits = base + how.guidance * (logits - base)
         drawn[..., q], logp = choose(logits, u[:, :, q], how.temperature)
-        coarser = coarser + books[q][drawn[..., q]]
+        coarser = coarser + codebooks[q][drawn[..., q]]
         if before is not None:
             same = same & (drawn[..., q] == before)
         sure = sure + logp
@@ -153,9 +164,12 @@ def _levels(
 
 @torch.inference_mode()
 def decode_flat(
-    model: MaskGitTransformer, context: FlatContext, plain: FlatContext | None,
-    seeds: Sequence[int], how: Sampling,
-) -> Tensor:  # fmt: skip
+    model: MaskGitTransformer,
+    context: FlatContext,
+    plain: FlatContext | None,
+    seeds: Sequence[int],
+    how: Sampling,
+) -> Tensor:
     """Return codes int64 [B, N, Q]; every residual token is filled in by itself.
 
     Keys and values of the context are computed once. With ``coarse`` no token of a level is filled
@@ -166,10 +180,10 @@ def decode_flat(
     u = uniforms(seeds, how.steps, places, 1).to(device)
     entries = torch.zeros(len(seeds), places, dtype=torch.long, device=device)
     masked = torch.ones(len(seeds), places, dtype=torch.bool, device=device)
-    told = model.keys(context)
+    context_kv = model.keys(context)
     untold = model.keys(plain) if plain is not None else None
     for step in range(how.steps):
-        states = model(entries, masked, told)
+        states = model(entries, masked, context_kv)
         base = model(entries, masked, untold) if untold is not None else None
         sure = torch.zeros(masked.shape, device=device)
         for level in range(model.levels):
@@ -182,10 +196,12 @@ def decode_flat(
                 logits = unguided + how.guidance * (logits - unguided)
             drawn, sure[:, part] = choose(logits, u[:, step, part, 0], how.temperature)
             entries[:, part] = torch.where(masked[:, part], drawn, entries[:, part])
-        confidence = sure + doubt(u[:, step, :, 1], how.temperature, step, how.steps)
+        confidence = sure + gumbel_confidence_noise(
+            u[:, step, :, 1], how.temperature, step, how.steps
+        )
         if model.coarse:
             confidence = confidence + later(model.levels, count, device)
-        masked = least_sure(confidence, masked, kept_masked(step, how.steps, places))
+        masked = lowest_confidence(confidence, masked, kept_masked(step, how.steps, places))
     return model.unflatten(entries)
 
 

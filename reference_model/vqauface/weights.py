@@ -10,14 +10,15 @@ from typing import Any
 import torch
 
 from aubench import __version__
+from aubench.datasets import DEFAULT_DATASET
 from aubench.errors import AubenchError, first_line
-from aubench.files import atomic_path, sha256_file, write_text
-from vqauface.loop import read_checkpoint
-from vqauface.presets import Preset, preset
-from vqauface.rqvae import RQVAE
+from aubench.storage.files import atomic_path, sha256_file, write_text
+from aubench.training.checkpoint import read_checkpoint
+from vqauface.networks.rqvae import RQVAE
+from vqauface.presets import Preset
 from vqauface.sampling import Model
 from vqauface.settings import SCHEDULES, UNCHECKED
-from vqauface.stage_two import transformer as make_transformer
+from vqauface.training.stage_two import transformer as make_transformer
 
 FOLDER = Path(__file__).with_name("weights")
 # Bookkeeping of the quantiser's training that decoding does not read.
@@ -76,13 +77,13 @@ def export(out: Path) -> Path:
         The weights.
 
     Raises:
-        AubenchError: stage II was not trained there, or the stages differ in shape.
+        AubenchError: Stage II was not trained there, or the stages differ in shape.
     """
     from safetensors.torch import save_file
 
     stages = _stages(out)
     second = stages[1]["settings"]
-    shape, name = _shape(stages[1]), second["preset"]
+    shape, name = read_preset(stages[1]["facts"]["shape"]), second["preset"]
     codec = dict(stages[0]["average"])
     if len(stages) > 2:
         codec.update(stages[2]["average"])  # all but the decoder is the same
@@ -90,16 +91,16 @@ def export(out: Path) -> Path:
     with atomic_path(path) as temporary:
         parts = packed(codec, "stage1", small) | packed(stages[1]["average"], "stage2", small)
         save_file(parts, temporary)
-    seen = {"nano-a"} if "preset" not in stages[0] else _seen(stages[0]["settings"])
+    seen = _seen(stages[0]["settings"])
     scale = "trained by aubench, not the paper's model"
     card = {
         "name": f"vqauface {name}",
         "scale": f"{name}: {scale}",
         "sha256": sha256_file(path),
         "preset": asdict(shape),
-        **_encoders(stages[1]),
+        **stages[1]["encoders"],
         "metrics in training": sorted(seen),
-        "data": _data(second.get("data", "synfacs")),
+        "data": _data(stages[1]),
         "settings": [stage["settings"] for stage in stages],
         "commands": [_command(stage["settings"]) for stage in stages],
         "hardware": f"{torch.get_num_threads()} CPU threads"
@@ -115,12 +116,6 @@ def export(out: Path) -> Path:
     return path
 
 
-def _shape(stage: dict[str, Any]) -> Preset:
-    if "preset" not in stage:  # a checkpoint of the first format
-        return preset(stage["settings"]["preset"])
-    return read_preset(stage["preset"])
-
-
 def read_preset(fields: dict[str, Any]) -> Preset:
     """Return the shape in a card or a checkpoint."""
     return Preset(**{**fields, "widths": tuple(fields["widths"])})
@@ -132,22 +127,12 @@ def _seen(settings: dict[str, Any]) -> set[str]:
     return seen | ({"lpips-alex"} if settings.get("perceptual") == "lpips-alex" else set())
 
 
-def _encoders(stage: dict[str, Any]) -> dict[str, str]:
-    """Return the frozen encoders that the card names."""
-    told = stage["extra"].get("encoders")
-    if told is not None:
-        return dict(told)
-    from aubench.textau import load_text_au
-
-    return {"text encoder": load_text_au().id}
-
-
-def _data(name: str) -> dict[str, str]:
-    if name != "synfacs":
-        return {"folder": Path(name).name, "split": "train"}
-    from aubench.synfacs.render import renderer_id
-
-    return {"renderer": renderer_id(), "split": "train"}
+def _data(stage: dict[str, Any]) -> dict[str, Any]:
+    """Return what the card says of the data: name, split, fold, and what identifies them."""
+    settings, mark = stage["settings"], stage["facts"]["data"]
+    fold = {"fold": settings["fold"]} if settings.get("fold") else {}
+    name = Path(settings.get("data", DEFAULT_DATASET)).name
+    return {"name": name, "split": "train", **fold, "fingerprint": mark}
 
 
 def _stages(out: Path) -> list[dict[str, Any]]:
@@ -155,14 +140,12 @@ def _stages(out: Path) -> list[dict[str, Any]]:
     for file in files[:2]:
         if not file.is_file():
             raise AubenchError(f"no {file}", "train stages 1 and 2 first")
-    stages = [read_checkpoint(file) for file in files if file.is_file()]
-    whose = [stage.get("facts", {}).get("stage 1") for stage in stages[1:]]
-    if any(whose):  # checkpoints of the first format do not say
-        digest = sha256_file(files[0])
-        if whose[0] not in {None, digest}:
-            raise AubenchError(f"{files[1]} belongs to another stage I", "train --stage 2 again")
-        if whose[1:] and whose[1] != digest:
-            stages.pop()  # stage 3 of an earlier stage I
+    stages = [read_checkpoint(file, ["average", "facts"]) for file in files if file.is_file()]
+    digest = sha256_file(files[0])
+    if stages[1]["facts"]["stage 1"] != digest:
+        raise AubenchError(f"{files[1]} belongs to another stage I", "train --stage 2 again")
+    if len(stages) > 2 and stages[2]["facts"]["stage 1"] != digest:
+        stages.pop()  # stage 3 of an earlier stage I
     if len({stage["settings"]["preset"] for stage in stages}) > 1:
         raise AubenchError(f"the stages in {out} have different presets", "train them again")
     return stages
@@ -174,10 +157,14 @@ def _command(settings: dict[str, Any]) -> str:
     words = f"aubench train vqauface --preset {name} --stage {stage}"
     usual = asdict(SCHEDULES[name][stage - 1])
     for key, value in settings.items():
-        if key in usual and key not in UNCHECKED and _listed(value) != _listed(usual[key]):
+        if (
+            key in usual
+            and key not in UNCHECKED - {"accumulate"}
+            and _listed(value) != _listed(usual[key])
+        ):
             if key == "data":
                 words += f" --data {Path(value).name}"
-            elif key in {"steps", "seed"}:
+            elif key in {"steps", "seed", "fold"}:
                 words += f" --{key} {value}"
             else:
                 words += f" --set {key}={Path(value).name if key.endswith('file') else value}"
@@ -192,13 +179,13 @@ def load(path: Path | None) -> tuple[RQVAE, Model, Preset, dict[str, Any], str]:
     """Load both stages.
 
     Args:
-        path: safetensors with its card beside it; None is the shipped nano model.
+        path: Safetensors with its card beside it; None is the shipped nano model.
 
     Returns:
         Stage I, stage II, the preset, the card, and the digest of the weights.
 
     Raises:
-        AubenchError: missing, truncated or foreign weights, wrong digest.
+        AubenchError: Missing, truncated or foreign weights, wrong digest.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

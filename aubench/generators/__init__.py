@@ -1,0 +1,1 @@
+"""The contract of a generator, its registry, scaffold and conformance suite."""

@@ -1,0 +1,100 @@
+"""Requests for a generator, and one call of it whose answer is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from aubench.errors import AubenchError
+from aubench.generators.contract import Request, SampleFailure
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from aubench.datasets.samples import ImageSource, SampleSet
+    from aubench.generators.contract import Generator
+
+
+def requests(
+    samples: SampleSet, images: ImageSource, generator: Generator, rows: Sequence[int], size: int
+) -> list[Request]:
+    """Return requests for the given rows, holding only what the generator declares as input.
+
+    A model that reads text never sees the labels, so it cannot lean on them by mistake.
+    """
+    inputs = generator.info.inputs
+    frame = samples.frame.iloc[list(rows)]
+    labels = samples.labels()[list(rows)]
+    intensities = samples.intensities()[list(rows)]
+    references: Any = [None] * len(frame)
+    seeds = frame["seed"].tolist()
+    if "reference" in inputs:
+        references = images.load_many(list(frame["reference"]), size)
+    return [
+        Request(
+            sample_id=str(row.sample_id),
+            text=str(row.text) if "text" in inputs else "",
+            aus=labels[i] if "au" in inputs else None,
+            intensities=intensities[i] if "au" in inputs else None,
+            reference=references[i],
+            seed=int(seeds[i]),
+            size=size,
+        )
+        for i, row in enumerate(frame.itertuples())
+    ]
+
+
+def check_images(
+    value: Any, batch: Sequence[Request], name: str, size: int
+) -> npt.NDArray[np.uint8]:
+    """Return what a generator made, if it is uint8 [B, size, size, 3].
+
+    Raises:
+        AubenchError: Names the model, the sample and what is wrong.
+    """
+    import numpy as np
+
+    where = f"model '{name}' at sample {batch[0].sample_id}"
+    remedy = f"return uint8 [{len(batch)}, {size}, {size}, 3]"
+    if not isinstance(value, np.ndarray):
+        raise AubenchError(f"{where} returned {type(value).__name__}, not an array", remedy)
+    if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+        bad = np.flatnonzero(~np.isfinite(value.reshape(len(value), -1)).all(axis=1))
+        sample = batch[min(int(bad[0]), len(batch) - 1)].sample_id
+        raise AubenchError(f"model '{name}' returned NaN or Inf for sample {sample}", remedy)
+    if value.dtype != np.uint8:
+        raise AubenchError(f"{where} returned dtype {value.dtype}", remedy)
+    if value.ndim != 4 or value.shape[0] != len(batch):
+        raise AubenchError(
+            f"{where} returned shape {value.shape} for {len(batch)} requests", remedy
+        )
+    if value.shape[1:] != (size, size, 3):
+        raise AubenchError(f"{where} returned images of shape {value.shape[1:]}", remedy)
+    return value
+
+
+def call(generator: Generator, batch: Sequence[Request], size: int) -> npt.NDArray[np.uint8]:
+    """Call a generator on a batch and check the answer.
+
+    Raises:
+        SampleFailure: The generator gave up on one sample.
+        AubenchError: It raised anything else, or returned something else.
+    """
+    name = generator.info.name
+    try:
+        value = generator.generate(batch)
+    except (SampleFailure, AubenchError, MemoryError):
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
+            raise AubenchError(
+                f"model '{name}' ran out of memory on a batch of {len(batch)}",
+                "take a smaller --batch-size; the run resumes where it stopped",
+            ) from error
+        raise AubenchError(
+            f"model '{name}' raised {type(error).__name__} at sample {batch[0].sample_id} "
+            f"(batch of {len(batch)}): {error}",
+            "mend the plug-in; the run resumes where it stopped",
+        ) from error
+    return check_images(value, batch, name, size)

@@ -1,0 +1,1 @@
+"""One resumable loop for all trainers: steps, epochs, checkpoints, ``--set`` options."""

@@ -1,0 +1,1 @@
+"""FineFace: adapter to its official weights."""

@@ -1,0 +1,1 @@
+"""GANimation: generator, networks, losses, training."""

@@ -1,0 +1,1 @@
+"""MagicFace: adapter to its official weights."""

@@ -1,0 +1,1 @@
+"""What generators on Stable Diffusion share: base, adapters, text, sampling."""

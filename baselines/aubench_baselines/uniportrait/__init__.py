@@ -1,0 +1,1 @@
+"""UniPortrait: adapter to its official weights."""

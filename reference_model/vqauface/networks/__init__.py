@@ -1,0 +1,1 @@
+"""Networks of VQ-AUFace: codec, transformer, encoders of conditions."""

@@ -1,0 +1,1 @@
+"""Training of VQ-AUFace: data, losses, stages, ablations."""
