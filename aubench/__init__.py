@@ -10,15 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aubench.cards import Card
     from aubench.datasets import image_source
     from aubench.datasets.samples import SampleSet
-    from aubench.detectors import load_detector
-    from aubench.engine.job import RunConfig
-    from aubench.engine.run import execute
     from aubench.errors import AubenchError
     from aubench.facs import AUS, load_facs, parse_aus
-    from aubench.generator import (
+    from aubench.generators.cards import Card
+    from aubench.generators.contract import (
         Ablatable,
         AblationRow,
         Generator,
@@ -31,43 +28,82 @@ if TYPE_CHECKING:
         Unsupported,
         WeightSource,
     )
-    from aubench.identity import load_identity
-    from aubench.protocol import Protocol, load_protocol, protocol_names
-    from aubench.record import Record, read_record
-    from aubench.registry import generator_class, listings
-    from aubench.textau import load_text_au
-    from aubench.weights import MissingWeightsError
+    from aubench.generators.registry import generator_class, listings
+    from aubench.networks.detectors import load_detector
+    from aubench.networks.external_weights import MissingWeightsError
+    from aubench.networks.identity import load_identity
+    from aubench.networks.textau import load_text_au
+    from aubench.protocols.protocol import Protocol, load_protocol, protocol_names
+    from aubench.records.record import Record, read_record
+    from aubench.run.config import RunConfig
+    from aubench.run.execute import execute
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "AUS", "Ablatable", "AblationRow", "AubenchError", "Card", "Generator", "GeneratorInfo",
-    "MissingWeightsError", "Plan", "Protocol", "Record", "Request", "RunConfig", "SampleFailure",
-    "SampleSet", "Trainable", "Training", "Unsupported", "WeightSource", "__version__", "execute",
-    "generator_class", "image_source", "listings", "load_detector", "load_facs", "load_identity",
-    "load_protocol", "load_text_au", "parse_aus", "protocol_names", "read_record",
-]  # fmt: skip
+    "AUS",
+    "Ablatable",
+    "AblationRow",
+    "AubenchError",
+    "Card",
+    "Generator",
+    "GeneratorInfo",
+    "MissingWeightsError",
+    "Plan",
+    "Protocol",
+    "Record",
+    "Request",
+    "RunConfig",
+    "SampleFailure",
+    "SampleSet",
+    "Trainable",
+    "Training",
+    "Unsupported",
+    "WeightSource",
+    "__version__",
+    "execute",
+    "generator_class",
+    "image_source",
+    "listings",
+    "load_detector",
+    "load_facs",
+    "load_identity",
+    "load_protocol",
+    "load_text_au",
+    "parse_aus",
+    "protocol_names",
+    "read_record",
+]
 
 _HOMES = {
-    "cards": ("Card",),
     "datasets": ("image_source",),
     "datasets.samples": ("SampleSet",),
-    "detectors": ("load_detector",),
-    "engine.job": ("RunConfig",),
-    "engine.run": ("execute",),
     "errors": ("AubenchError",),
     "facs": ("AUS", "load_facs", "parse_aus"),
-    "generator": (
-        "Ablatable", "AblationRow", "Generator", "GeneratorInfo", "Plan", "Request",
-        "SampleFailure", "Trainable", "Training", "Unsupported", "WeightSource",
+    "generators.cards": ("Card",),
+    "generators.contract": (
+        "Ablatable",
+        "AblationRow",
+        "Generator",
+        "GeneratorInfo",
+        "Plan",
+        "Request",
+        "SampleFailure",
+        "Trainable",
+        "Training",
+        "Unsupported",
+        "WeightSource",
     ),
-    "identity": ("load_identity",),
-    "protocol": ("Protocol", "load_protocol", "protocol_names"),
-    "record": ("Record", "read_record"),
-    "registry": ("generator_class", "listings"),
-    "textau": ("load_text_au",),
-    "weights": ("MissingWeightsError",),
-}  # fmt: skip
+    "generators.registry": ("generator_class", "listings"),
+    "networks.detectors": ("load_detector",),
+    "networks.external_weights": ("MissingWeightsError",),
+    "networks.identity": ("load_identity",),
+    "networks.textau": ("load_text_au",),
+    "protocols.protocol": ("Protocol", "load_protocol", "protocol_names"),
+    "records.record": ("Record", "read_record"),
+    "run.config": ("RunConfig",),
+    "run.execute": ("execute",),
+}
 _MODULES = {name: f"aubench.{module}" for module, names in _HOMES.items() for name in names}
 
 

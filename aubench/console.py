@@ -49,11 +49,11 @@ class Grid:
     """A table to be printed; the first column names the rows.
 
     Attributes:
-        heads: one a column.
-        rows: one cell a column each; a row of one cell alone is the title of a section.
-        title: printed above.
-        left: columns that are aligned on the left; the first one always is.
-        prose: columns that may be folded; all others, numbers above all, never are.
+        heads: One a column.
+        rows: One cell a column each; a row of one cell alone is the title of a section.
+        title: Printed above.
+        left: Columns that are aligned on the left; the first one always is.
+        prose: Columns that may be folded; all others, numbers above all, never are.
     """
 
     heads: Sequence[str]
@@ -137,8 +137,11 @@ def _drawn(
     natural = sum(max(_widths(grid, i)[::2]) + GAP for i in columns) - GAP
     least = sum(_least(grid, i) + GAP for i in columns) - GAP
     table = Table(
-        box=None, pad_edge=False, padding=(0, GAP, 0, 0), width=least if least > room else None,
-    )  # fmt: skip
+        box=None,
+        pad_edge=False,
+        padding=(0, GAP, 0, 0),
+        width=least if least > room else None,
+    )
     heads = [[grid.heads[i]] for i in columns]
     if natural > room:
         heads = [
@@ -149,8 +152,10 @@ def _drawn(
         table.add_column(
             Text("\n".join([""] * (tall - len(lines)) + lines)),
             justify="left" if i == 0 or i in grid.left else "right",
-            overflow="fold", no_wrap=i not in grid.prose, min_width=_least(grid, i),
-        )  # fmt: skip
+            overflow="fold",
+            no_wrap=i not in grid.prose,
+            min_width=_least(grid, i),
+        )
     for row in rows:
         if len(row) == 1:
             table.add_row(row[0], *([""] * (len(columns) - 1)))

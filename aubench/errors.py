@@ -12,8 +12,8 @@ class AubenchError(Exception):
     """Bad input or a missing prerequisite; the command line prints it in one line.
 
     Args:
-        message: names the file, row or option at fault.
-        hint: the remedy, where there is one.
+        message: Names the file, row or option at fault.
+        hint: The remedy, where there is one.
     """
 
     exit_code = 2

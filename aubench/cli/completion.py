@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 import click
 from click.shell_completion import CompletionItem
 
+from aubench.datasets import DEFAULT_DATASET
+
 SHELLS = ("bash", "zsh", "fish")
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -58,9 +60,9 @@ def _quiet(completer: Completer) -> Completer:
 
 
 def _generators() -> list[str]:
-    from importlib.metadata import entry_points
+    from aubench.plugins import PluginGroup
 
-    return sorted({point.name for point in entry_points(group="aubench.generators")})
+    return PluginGroup("aubench.generators", "model").names()
 
 
 @_quiet
@@ -78,22 +80,18 @@ def model_list(ctx: click.Context, parameter: click.Parameter, text: str) -> lis
 @_quiet
 def protocol(ctx: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
     """Complete a protocol of the data set that ``--data`` named."""
-    from aubench.files import data_home, shipped
+    from aubench.protocols.protocol import protocol_names
 
-    data = str(ctx.params.get("data") or "synfacs")
-    roots = (shipped("protocols"), data_home() / "protocols")
-    names = {path.parent.name for root in roots for path in root.glob(f"{data}/*/protocol.toml")}
-    return _matching(sorted(names), text)
+    data = str(ctx.params.get("data") or DEFAULT_DATASET)
+    return _matching(protocol_names(data), text)
 
 
 @_quiet
 def dataset(ctx: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
-    """Complete ``synfacs`` or an imported data set."""
-    from aubench.datasets import DATASETS
-    from aubench.files import data_home
+    """Complete an installed or imported data set; none is loaded."""
+    from aubench.datasets.registry import dataset_names
 
-    imported = (path.parent.name for path in (data_home() / "data").glob("*/import.json"))
-    return _matching([*DATASETS, *sorted(imported)], text)
+    return _matching(dataset_names(), text)
 
 
 @_quiet
@@ -104,33 +102,44 @@ def dataset_or_folder(
     return dataset(ctx, parameter, text) or [CompletionItem(text, type="dir")]
 
 
+def _score_names() -> list[str]:
+    """Return the scores that the records hold; metrics would have to be imported to tell theirs."""
+    import json
+
+    from aubench.report import places
+
+    found: dict[str, None] = {}
+    for dataset in places.datasets():
+        for records in places.records(dataset).values():
+            for path in records.values():
+                scores = json.loads(path.read_text(encoding="utf-8"))["scores"]
+                found |= dict.fromkeys(row["metric"] for row in scores)
+    return list(found)
+
+
 @_quiet
 def metric(ctx: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
     """Complete the name of a metric in a record."""
-    from aubench.report.terminal import TITLES
-
-    return _matching(TITLES, text)
+    return _matching(_score_names(), text)
 
 
 @_quiet
 def metric_list(ctx: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
     """Complete metrics of records with commas between them."""
-    from aubench.report.terminal import TITLES
-
-    return _listed(TITLES, text)
+    return _listed(_score_names(), text)
 
 
 @_quiet
 def group_list(ctx: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
     """Complete what ``aubench run --metrics`` takes, with commas."""
-    from aubench.cli.run import METRICS
+    from aubench.metrics.registry import names
 
-    return _listed(METRICS, text)
+    return _listed(names(), text)
 
 
 @_quiet
 def weights(ctx: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
     """Complete the name of external weights."""
-    from aubench.weights import entries
+    from aubench.networks.external_weights import entries
 
     return _matching(entries(), text)

@@ -12,45 +12,54 @@ from aubench import __version__
 from aubench.errors import AubenchError, suggest
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "run": ("aubench.cli.run:run", "Generate, measure and score a model on a protocol."),
-    "merge": ("aubench.cli.merge:merge", "Put the shards of a run together and score them."),
-    "estimate": ("aubench.cli.estimate:estimate", "Predict time, memory and disk of a run."),
-    "report": ("aubench.cli.report:report", "Print the leaderboards, or the paper's tables."),
-    "leaderboard": ("aubench.cli.leaderboard:leaderboard", "Make a site of the records."),
-    "figure": ("aubench.cli.figure:figure", "Draw figures from runs, records and logs."),
-    "submit": ("aubench.cli.submit:submit", "Write a run as a bundle that others can verify."),
-    "verify": ("aubench.cli.verify:verify", "Recompute what a bundle claims."),
-    "doctor": ("aubench.cli.doctor:doctor", "Say whether this machine's numbers compare."),
-    "compare": ("aubench.cli.compare:compare", "Compare two runs on the same samples."),
-    "models": ("aubench.cli.models:models", "List the registered generators; show, check, new."),
-    "check-generator": ("aubench.cli.models:check", "Run the conformance suite on a generator."),
-    "new-generator": ("aubench.cli.models:new", "Write a package with a generator, to start from."),
-    "protocols": ("aubench.cli.protocols:protocols", "List the protocols."),
-    "protocol": ("aubench.cli.protocols:protocol", "Show, verify or export one protocol."),
+    "run": (".running.run:run", "Generate, measure and score a model on a protocol."),
+    "merge": (".running.merge:merge", "Put the shards of a run together and score them."),
+    "estimate": (".running.estimate:estimate", "Predict time, memory and disk of a run."),
+    "report": (".results.report:report", "Print the leaderboards, or the paper's tables."),
+    "leaderboard": (".results.leaderboard:leaderboard", "Make a site of the records."),
+    "figure": (".results.figure:figure", "Draw figures from runs, records and logs."),
+    "submit": (".results.submit:submit", "Write a run as a bundle that others can verify."),
+    "verify": (".results.verify:verify", "Recompute what a bundle claims."),
+    "commit": (".results.commit:commit", "Write what a model is held to, before a reveal."),
+    "doctor": (".running.doctor:doctor", "Say whether this machine's numbers compare."),
+    "compare": (".results.compare:compare", "Compare two runs on the same samples."),
+    "models": (".running.models:models", "List the registered generators; show, check, new."),
+    "check-generator": (".running.models:check", "Run the conformance suite on a generator."),
+    "new-generator": (".running.models:new", "Write a package with a generator, to start from."),
+    "new-dataset": (
+        ".data.new_dataset:new_dataset",
+        "Write a package with a data set, to start from.",
+    ),
+    "new-metric": (
+        ".running.new_metric:new_metric",
+        "Write a package with a metric, to start from.",
+    ),
+    "protocols": (".data.protocols:protocols", "List the protocols."),
+    "protocol": (".data.protocols:protocol", "Show, verify or export one protocol."),
     "export-prompts": (
-        "aubench.cli.protocols:export_prompts",
+        ".data.protocols:export_prompts",
         "Write what a system without code here needs.",
     ),
-    "describe": ("aubench.cli.describe:describe", "Put a set of AUs into words."),
-    "audit": ("aubench.cli.audit:audit", "Find out how far a metric can be trusted."),
-    "data": ("aubench.cli.data:data", "Import your own data; build or look at synthetic faces."),
-    "weights": ("aubench.cli.weights:weights", "List, fetch, verify or add external weights."),
-    "text-au": ("aubench.cli.text_au:text_au", "Print the AUs that a text speaks of."),
-    "train": ("aubench.cli.train:train", "Train a generator."),
-    "ablate": ("aubench.cli.ablate:ablate", "Train and score a generator with parts left out."),
+    "describe": (".data.describe:describe", "Put a set of AUs into words."),
+    "audit": (".results.audit:audit", "Find out how far a metric can be trusted."),
+    "data": (".data.show:data", "Import your own data; build or look at synthetic faces."),
+    "weights": (".running.weights:weights", "List, fetch, verify or add external weights."),
+    "text-au": (".training.text_au:text_au", "Print the AUs that a text speaks of."),
+    "train": (".training.train:train", "Train a generator."),
+    "ablate": (".training.ablate:ablate", "Train and score a generator with parts left out."),
     "train-text-au": (
-        "aubench.cli.train_text_au:train_text_au",
+        ".training.train_text_au:train_text_au",
         "Train the classifier of AUs from text.",
     ),
     "train-au-detector": (
-        "aubench.cli.train_au_detector:train_au_detector",
+        ".training.train_au_detector:train_au_detector",
         "Train a detector of AUs from images.",
     ),
-    "study": ("aubench.cli.study:study", "Rank faces by human raters (AUCHS)."),
-    "detectors": ("aubench.cli.detectors:detectors", "Score a detector of AUs."),
-    "completion": ("aubench.cli.completion:completion", "Print what completes words in a shell."),
+    "study": (".study:study", "Rank faces by human raters (AUCHS)."),
+    "detectors": (".training.detectors:detectors", "Score a detector of AUs."),
+    "completion": (".completion:completion", "Print what completes words in a shell."),
 }
-"""Name, where the click command lives, and its line of help (shown without importing it)."""
+"""By name: the module below ``aubench.cli`` and the command in it, and a line of help."""
 
 
 class LazyGroup(click.Group):
@@ -65,7 +74,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, attribute = COMMANDS[cmd_name][0].split(":")
-        command = getattr(import_module(module), attribute)
+        command = getattr(import_module(module, "aubench.cli"), attribute)
         assert isinstance(command, click.Command)
         return command
 
@@ -102,6 +111,6 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line; bad input ends with one line and exit code 2."""
-    from aubench.cli.endings import run_to_end
+    from aubench.cli.exit_codes import run_to_end
 
     sys.exit(run_to_end(cli, sys.argv[1:] if args is None else args, "aubench"))

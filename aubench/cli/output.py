@@ -29,9 +29,9 @@ class Result:
     """What a command found or made.
 
     Attributes:
-        data: what ``--json`` prints; `plain` says what it may hold.
-        show: prints the same for people.
-        failure: what a check found amiss, in one line; the exit code is then 1.
+        data: What ``--json`` prints; `plain` says what it may hold.
+        show: Prints the same for people.
+        failure: What a check found amiss, in one line; the exit code is then 1.
     """
 
     data: Any
@@ -43,9 +43,9 @@ def written(*paths: PathLike[str] | str, line: str | None = None, **more: Any) -
     """Return the result of a command that writes files.
 
     Args:
-        paths: of the files or folders.
-        line: printed in place of ``wrote PATH``.
-        more: further keys for machines.
+        paths: Paths of the files or folders.
+        line: Printed in place of ``wrote PATH``.
+        more: Further keys for machines.
     """
     names = [fspath(path) for path in paths]
     text = line or "\n".join(f"wrote {name}" for name in names)
@@ -96,7 +96,7 @@ def plain(value: Any) -> Any:
     numbers as keys are joined by ``+``, as in ``6+12``.
 
     Raises:
-        TypeError: something else.
+        TypeError: Something else.
     """
     if value is None or isinstance(value, bool | int | str):
         return value

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from aubench.cli import completion as complete
-from aubench.cli.options import data_option
+from aubench.cli.options import data_option, gather_options
 from aubench.cli.output import Result, results, written
+
+if TYPE_CHECKING:
+    from aubench.study.design.creation import StudyConfig
 
 
 @click.group()
@@ -32,6 +37,15 @@ def _pairs(words: tuple[str, ...], option: str) -> dict[str, str]:
     return pairs
 
 
+@dataclass(frozen=True)
+class RuleOptions:
+    """Options on who is excluded."""
+
+    min_gold: float
+    min_seconds: float
+    min_self_tau: float | None
+
+
 @study.command()
 @click.option(
     "--protocol",
@@ -47,71 +61,210 @@ def _pairs(words: tuple[str, ...], option: str) -> dict[str, str]:
     required=True,
     help="Models to rank, separated by commas; two to nine.",
 )
-@click.option("--runs", "roots", type=click.Path(path_type=Path, file_okay=False), multiple=True,
-              help="Folder of run folders; may be repeated [runs].")  # fmt: skip
-@click.option("--run", "given", multiple=True, metavar="MODEL=FOLDER",
-              help="Run folder of one model, where its name does not find it.")  # fmt: skip
-@click.option("--per-combination", type=click.IntRange(min=1), default=5, show_default=True,
-              help="Samples of each combination.")  # fmt: skip
-@click.option("--raters", type=click.IntRange(min=1, max=10000), default=20, show_default=True,
-              help="Raters that shall finish.")  # fmt: skip
-@click.option("--spare", type=click.IntRange(min=0, max=10000), default=5, show_default=True,
-              help="Links beyond that, for those who do not finish.")  # fmt: skip
-@click.option("--gold", type=click.IntRange(min=0, max=50), default=2, show_default=True,
-              help="Trials whose best face is known.")  # fmt: skip
-@click.option("--duplicates", type=click.IntRange(min=0, max=200), default=3, show_default=True,
-              help="Trials shown twice.")  # fmt: skip
-@click.option("--size", type=click.IntRange(min=32, max=2048),
-              help="Side of every image [the smallest of the models' own].")  # fmt: skip
-@click.option("--min-gold", type=click.FloatRange(0, 1), default=0.5, show_default=True,
-              help="Exclude who gets fewer of the gold trials right.")  # fmt: skip
-@click.option("--min-seconds", type=click.FloatRange(min=0), default=3.0, show_default=True,
-              help="Exclude whose median trial is faster.")  # fmt: skip
-@click.option("--min-self-tau", type=click.FloatRange(-1, 1),
-              help="Exclude whose repeated trials agree less [no such rule].")  # fmt: skip
-@click.option("--lease-minutes", type=click.FloatRange(min=0.001), default=60.0,
-              show_default=True, help="How long a place waits for an idle rater.")  # fmt: skip
-@click.option("--consent", type=click.Path(path_type=Path, dir_okay=False),
-              help="Your own consent text.")  # fmt: skip
-@click.option("--criteria", type=click.Path(path_type=Path, dir_okay=False),
-              help="Your own criteria, as in aubench/study/criteria.toml.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Of the draw of samples, trials and orders.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), default=Path("study"), show_default=True,
-              help="Folder of the study.")  # fmt: skip
+@click.option(
+    "--runs",
+    "roots",
+    type=click.Path(path_type=Path, file_okay=False),
+    multiple=True,
+    help="Folder of run folders; may be repeated [runs].",
+)
+@click.option(
+    "--run",
+    "given",
+    multiple=True,
+    metavar="MODEL=FOLDER",
+    help="Run folder of one model, where its name does not find it.",
+)
+@click.option(
+    "--per-combination",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Samples of each combination.",
+)
+@click.option(
+    "--raters",
+    type=click.IntRange(min=1, max=10000),
+    default=20,
+    show_default=True,
+    help="Raters that shall finish.",
+)
+@click.option(
+    "--spare",
+    type=click.IntRange(min=0, max=10000),
+    default=5,
+    show_default=True,
+    help="Links beyond that, for those who do not finish.",
+)
+@click.option(
+    "--gold",
+    type=click.IntRange(min=0, max=50),
+    default=2,
+    show_default=True,
+    help="Trials whose best face is known.",
+)
+@click.option(
+    "--duplicates",
+    type=click.IntRange(min=0, max=200),
+    default=3,
+    show_default=True,
+    help="Trials shown twice.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(min=32, max=2048),
+    help="Side of every image [the smallest of the models' own].",
+)
+@click.option(
+    "--min-gold",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Exclude who gets fewer of the gold trials right.",
+)
+@click.option(
+    "--min-seconds",
+    type=click.FloatRange(min=0),
+    default=3.0,
+    show_default=True,
+    help="Exclude whose median trial is faster.",
+)
+@click.option(
+    "--min-self-tau",
+    type=click.FloatRange(-1, 1),
+    help="Exclude whose repeated trials agree less [no such rule].",
+)
+@click.option(
+    "--lease-minutes",
+    type=click.FloatRange(min=0.001),
+    default=60.0,
+    show_default=True,
+    help="How long a place waits for an idle rater.",
+)
+@click.option(
+    "--consent", type=click.Path(path_type=Path, dir_okay=False), help="Your own consent text."
+)
+@click.option(
+    "--criteria",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Your own criteria, as in aubench/study/design/criteria.toml.",
+)
+@click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TOML: blanks of the consent text, panel, codes, questions, quotas, own pages.",
+)
+@click.option("--language", default="en", show_default=True, help="Of all pages: en, de, a file.")
+@click.option(
+    "--task",
+    type=click.Choice(["rank", "pairs", "likert", "intensity"]),
+    default="rank",
+    show_default=True,
+    help="Rank all faces, choose of pairs, rate sentences, or rate AUs from A to E.",
+)
+@click.option(
+    "--shown",
+    type=click.IntRange(min=1),
+    help="Pairs or single faces of each sample that one rater sees [all].",
+)
+@click.option(
+    "--reference/--no-reference", default=True, show_default=True, help="Show the resting face."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the draw of samples, trials and orders.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("study"),
+    show_default=True,
+    help="Folder of the study.",
+)
+@click.option(
+    "--plan",
+    is_flag=True,
+    help="Only list the samples that are drawn; `aubench run --for-study` makes just these.",
+)
 @results
-def create(out: Path, roots: tuple[Path, ...], given: tuple[str, ...], models: str,
-           min_gold: float, min_seconds: float, min_self_tau: float | None,
-           **options: object) -> Result:  # fmt: skip
+@gather_options(RuleOptions, "rule_options")
+def create(
+    out: Path,
+    plan: bool,
+    roots: tuple[Path, ...],
+    given: tuple[str, ...],
+    models: str,
+    rule_options: RuleOptions,
+    settings_file: Path | None,
+    **options: object,
+) -> Result:
     """Draw the trials, strip the images, seal the key, and write a link for each rater."""
-    from aubench.study.creation import Order
-    from aubench.study.creation import create as make
-    from aubench.study.settings import LINKS, Rules
+    from aubench.study.design.creation import StudyConfig
+    from aubench.study.design.creation import create as make
+    from aubench.study.design.files import LINKS, Rules
+    from aubench.study.design.settings import read_settings
 
-    rules = Rules(min_gold=min_gold, min_seconds=min_seconds, min_self_tau=min_self_tau)
+    rules = Rules(**asdict(rule_options))
     runs = {name: Path(path) for name, path in _pairs(given, "--run").items()}
-    order = Order(
-        _names(models), name=out.name, rules=rules, roots=roots or (Path("runs"),), runs=runs,
+    order = StudyConfig(
+        _names(models),
+        name=out.name,
+        rules=rules,
+        roots=roots or (Path("runs"),),
+        runs=runs,
+        settings=read_settings(settings_file),
         **options,  # type: ignore[arg-type]
-    )  # fmt: skip
+    )
+    if plan:
+        return _planned(order, out)
     made = make(order, out)
     design, key, links = out / "study.json", out / "key.sealed.json", out / LINKS
     lines = [
         f"{made.trials} trials of {len(order.models)} faces, {order.raters} places",
         f"design  {design}  sha256 {made.design_sha256}",
         f"key     {key}  sha256 {made.key_sha256}",
-        f"links   {links}  {len(made.links)} raters and the admin page",
+        f"links   {links}  {len(made.links)} raters, public link, preview, admin page",
     ]
     if not made.balanced:
         click.echo(
             f"note: orders are balanced over a multiple of {made.rows} raters, not {order.raters}",
             err=True,
         )
+    if made.blanks:
+        click.echo(
+            f"note: the consent text has blanks: {', '.join(made.blanks)}; `serve` refuses it "
+            "until they are stated under [consent] in --settings",
+            err=True,
+        )
     return written(
-        design, key, links, line="\n".join(lines), trials=made.trials, models=order.models,
-        places=order.raters, raters=len(made.links), design_sha256=made.design_sha256,
-        key_sha256=made.key_sha256, balanced=made.balanced,
-    )  # fmt: skip
+        design,
+        key,
+        links,
+        line="\n".join(lines),
+        trials=made.trials,
+        models=order.models,
+        places=order.raters,
+        raters=len(made.links),
+        design_sha256=made.design_sha256,
+        key_sha256=made.key_sha256,
+        balanced=made.balanced,
+    )
+
+
+def _planned(order: StudyConfig, out: Path) -> Result:
+    from aubench.study.design.creation import plan as list_samples
+
+    path, needed = list_samples(order, out)
+    lines = [
+        f"{path} lists {len(needed.samples)} samples; make them by",
+        *(f"  aubench run --model {model} --for-study {out}" for model in order.models),
+        "then give the same command without --plan",
+    ]
+    return written(path, line="\n".join(lines), samples=needed.samples)
 
 
 @study.command()
@@ -121,7 +274,7 @@ def create(out: Path, roots: tuple[Path, ...], given: tuple[str, ...], models: s
 @click.option("--database", help="SQLAlchemy URL [a SQLite file in the folder].")
 def serve(study_folder: Path, host: str, port: int, database: str | None) -> None:
     """Serve the ranking page and the admin page."""
-    from aubench.study.server import serve as run_server
+    from aubench.study.server.server import serve as run_server
 
     where = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -137,89 +290,259 @@ def serve(study_folder: Path, host: str, port: int, database: str | None) -> Non
 
 @study.command()
 @click.argument("study_folder", metavar="STUDY", type=click.Path(path_type=Path))
-@click.option("--url", default="http://127.0.0.1:8000", show_default=True,
-              help="Where raters reach the server.")  # fmt: skip
+@click.option(
+    "--url",
+    default="http://127.0.0.1:8000",
+    show_default=True,
+    help="Where raters reach the server.",
+)
+@click.option("--public", is_flag=True, help="The one link that hands out places to all comers.")
 @results
-def links(study_folder: Path, url: str) -> Result:
-    """Print a link for each rater, to be sent to one person each."""
-    from aubench.study.bots import read_links
+def links(study_folder: Path, url: str, public: bool) -> Result:
+    """Print a link for each rater, to be sent to one person each, or the public one."""
+    from aubench.study.simulation.bots import public_link, read_links
 
-    found = [url.rstrip("/") + path for path in read_links(study_folder)]
+    paths = [public_link(study_folder)] if public else read_links(study_folder)
+    found = [url.rstrip("/") + path for path in paths]
     return Result(found, lambda: click.echo("\n".join(found)))
 
 
 @study.command()
 @click.argument("study_folder", metavar="STUDY", type=click.Path(path_type=Path))
 @click.option("--database", help="SQLAlchemy URL [a SQLite file in the folder].")
+@click.option("--empty", is_flag=True, help="Close it even though nobody answered.")
 @results
-def close(study_folder: Path, database: str | None) -> Result:
+def close(study_folder: Path, database: str | None, empty: bool) -> Result:
     """Take no more answers, for good; only then may the key be opened."""
-    from aubench.study.answers import open_store
+    from aubench.errors import AubenchError
+    from aubench.study.analysis.answers import open_store
+    from aubench.study.design.files import DATABASE
+    from aubench.study.server.store import ANSWERS
 
-    open_store(study_folder, database).close()
+    store = open_store(study_folder, database)
+    if not (empty or store.rows(ANSWERS)):
+        where = database or study_folder / DATABASE
+        raise AubenchError(
+            f"{where} holds no answers; not closed",
+            f"copy {DATABASE}-wal beside it if there is one, give the right --database, or --empty",
+        )
+    store.close()
     data = {"study": study_folder, "closed": True}
     return Result(data, lambda: click.echo(f"{study_folder} is closed"))
 
 
 @study.command()
 @click.argument("study_folder", metavar="STUDY", type=click.Path(path_type=Path))
-@click.option("--key", type=click.Path(path_type=Path, dir_okay=False),
-              help="The sealed key [in the folder].")  # fmt: skip
+@click.argument("rater", type=click.IntRange(min=1))
 @click.option("--database", help="SQLAlchemy URL [a SQLite file in the folder].")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False),
-              help="Folder of the results [STUDY/analysis].")  # fmt: skip
-@click.option("--draws", type=click.IntRange(100, 100000), default=2000, show_default=True,
-              help="Of the bootstrap.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Of the bootstrap.")  # fmt: skip
 @results
-def score(study_folder: Path, key: Path | None, database: str | None, out: Path | None,
-          draws: int, seed: int) -> Result:  # fmt: skip
-    """Open the key of a closed study: AUCHS, intervals, agreement, tests, exports."""
-    from aubench.study.export import write
-    from aubench.study.scoring import score as analyse
-    from aubench.study.terminal import results_text
+def erase(study_folder: Path, rater: int, database: str | None) -> Result:
+    """Delete all that RATER gave: answers, form, remark, and the exports that hold them."""
+    from aubench.errors import AubenchError
+    from aubench.study.analysis.answers import open_store
+    from aubench.study.server.erasure import forget
 
-    found = analyse(study_folder, database=database, key=key, draws=draws, seed=seed)
-    paths = write(found.results, found.frame, out or study_folder / "analysis")
+    removed = forget(study_folder, open_store(study_folder, database), rater)
+    if removed is None:
+        raise AubenchError(f"{study_folder} has no rater {rater}", "the admin page lists them")
+    lines = [f"rater {rater} is erased"]
+    if removed:
+        lines.append(
+            f"{len(removed)} files of analyses are removed; write them anew by "
+            f"`aubench study score {study_folder}`"
+        )
+    data = {"rater": rater, "removed": removed}
+    return Result(data, lambda: click.echo("\n".join(lines)))
+
+
+@study.command()
+@click.argument("study_folder", metavar="STUDY", type=click.Path(path_type=Path))
+@click.option(
+    "--key", type=click.Path(path_type=Path, dir_okay=False), help="The sealed key [in the folder]."
+)
+@click.option("--database", help="SQLAlchemy URL [a SQLite file in the folder].")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the results [STUDY/analysis].",
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(100, 100000),
+    default=2000,
+    show_default=True,
+    help="Of the bootstrap.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bootstrap."
+)
+@results
+def score(
+    study_folder: Path,
+    key: Path | None,
+    database: str | None,
+    out: Path | None,
+    draws: int,
+    seed: int,
+) -> Result:
+    """Open the key of a closed study: AUCHS, intervals, agreement, tests, exports."""
+    from aubench.study.analysis.exports.export import write
+    from aubench.study.analysis.scoring import Bootstrap
+    from aubench.study.analysis.scoring import score as analyse
+    from aubench.study.analysis.terminal import results_text
+    from aubench.study.server.erasure import note_exports
+
+    found = analyse(study_folder, database=database, key=key, bootstrap=Bootstrap(draws, seed))
+    paths = write(found.results, found.frame, out or study_folder / "analysis", found.forms)
+    note_exports(study_folder, paths)
     text = "\n".join([results_text(found.results), "", *map(str, paths)])
     return Result(found.results, lambda: click.echo(text))
 
 
 @study.command()
 @click.argument("study_folder", metavar="STUDY", type=click.Path(path_type=Path))
-@click.option("--worth", "worths", multiple=True, required=True, metavar="MODEL=WORTH",
-              help="Plackett-Luce worth of a model; one for each.")  # fmt: skip
+@click.option(
+    "--run",
+    "given",
+    multiple=True,
+    required=True,
+    metavar="MODEL=FOLDER",
+    help="Finished run of a model; one for each.",
+)
+@click.option(
+    "--key", type=click.Path(path_type=Path, dir_okay=False), help="The sealed key [in the folder]."
+)
+@click.option("--database", help="SQLAlchemy URL [a SQLite file in the folder].")
+@click.option("--draws", type=click.IntRange(100, 100000), default=500, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@results
+def calibrate(
+    study_folder: Path,
+    given: tuple[str, ...],
+    key: Path | None,
+    database: str | None,
+    draws: int,
+    seed: int,
+) -> Result:
+    """Hold the automatic scores of runs against what raters of a closed study said."""
+    from aubench.comparison.per_sample import per_sample_values
+    from aubench.errors import AubenchError
+    from aubench.study.analysis import calibration
+    from aubench.study.analysis.scoring import kept
+
+    folders = {name: Path(path) for name, path in _pairs(given, "--run").items()}
+    ranked = kept(study_folder, database=database, key=key)
+    lacking = sorted(set(ranked.models) - set(folders))
+    if lacking:
+        raise AubenchError(f"no run of '{lacking[0]}'", f"give --run {lacking[0]}=FOLDER")
+    values = {model: per_sample_values(folders[model]) for model in ranked.models}
+    found, sure = calibration.calibrate(ranked, calibration.by_item(ranked, values), draws, seed)
+    path = study_folder / "analysis" / calibration.CALIBRATION
+    calibration.write(found, sure, path)
+    shown = "\n".join([calibration.text(found, sure), "", str(path)])
+    data = {"files": [path], "reliability": sure, "metrics": found}
+    return Result(data, lambda: click.echo(shown))
+
+
+@dataclass(frozen=True)
+class BotOptions:
+    """Options on the bots of a simulated study."""
+
+    worths: tuple[str, ...]
+    raters: int | None
+    rater_spread: float
+    item_spread: float
+    seed: int
+
+    def values(self) -> dict[str, float]:
+        """Return the worth of each model.
+
+        Raises:
+            AubenchError: A worth is no number, or not MODEL=WORTH.
+        """
+        from aubench.errors import AubenchError
+
+        try:
+            return {name: float(value) for name, value in _pairs(self.worths, "--worth").items()}
+        except ValueError as error:
+            raise AubenchError(f"--worth: {error}", "write --worth MODEL=0.3") from error
+
+
+@dataclass(frozen=True)
+class PowerOptions:
+    """Options on the studies that a calculation of power simulates."""
+
+    difference: float
+    models: int
+    combinations: int
+    raters: str
+    items: str
+    rater_spread: float
+    item_spread: float
+    wanted: float
+    studies: int
+    seed: int
+
+
+@study.command()
+@click.argument("study_folder", metavar="STUDY", type=click.Path(path_type=Path))
+@click.option(
+    "--worth",
+    "worths",
+    multiple=True,
+    required=True,
+    metavar="MODEL=WORTH",
+    help="Plackett-Luce worth of a model; one for each.",
+)
 @click.option("--raters", type=click.IntRange(min=1), help="Bots [one for each place].")
-@click.option("--rater-spread", type=click.FloatRange(min=0), default=0.0, show_default=True,
-              help="Deviation of log worths from rater to rater.")  # fmt: skip
-@click.option("--item-spread", type=click.FloatRange(min=0), default=0.0, show_default=True,
-              help="Deviation of log worths from sample to sample.")  # fmt: skip
-@click.option("--repeat", type=click.IntRange(min=1),
-              help="Repeat so many whole studies and count how often intervals hold the truth; "
-                   "the study itself is not touched.")  # fmt: skip
+@click.option(
+    "--rater-spread",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Deviation of log worths from rater to rater.",
+)
+@click.option(
+    "--item-spread",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Deviation of log worths from sample to sample.",
+)
+@click.option(
+    "--repeat",
+    type=click.IntRange(min=1),
+    help="Repeat so many whole studies and count how often intervals hold the truth; "
+    "the study itself is not touched.",
+)
 @click.option("--url", help="A server that runs already [one of its own].")
-@click.option("--key", type=click.Path(path_type=Path, dir_okay=False),
-              help="The sealed key [in the folder].")  # fmt: skip
+@click.option(
+    "--key", type=click.Path(path_type=Path, dir_okay=False), help="The sealed key [in the folder]."
+)
 @click.option("--database", help="SQLAlchemy URL [a SQLite file in the folder].")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @results
-def simulate(study_folder: Path, worths: tuple[str, ...], raters: int | None,
-             rater_spread: float, item_spread: float, repeat: int | None, url: str | None,
-             key: Path | None, database: str | None, seed: int) -> Result:  # fmt: skip
+@gather_options(BotOptions, "options")
+def simulate(
+    study_folder: Path,
+    options: BotOptions,
+    repeat: int | None,
+    url: str | None,
+    key: Path | None,
+    database: str | None,
+) -> Result:
     """Send bots with known worths through the study, over HTTP."""
-    from aubench.errors import AubenchError
-    from aubench.study import simulation
-    from aubench.study.terminal import coverage_text
+    from aubench.study.simulation import simulate as simulation
+    from aubench.study.simulation.terminal import coverage_text
 
-    try:
-        values = {name: float(value) for name, value in _pairs(worths, "--worth").items()}
-    except ValueError as error:
-        raise AubenchError(f"--worth: {error}", "write --worth MODEL=0.3") from error
     world, design = simulation.build_world(
-        study_folder, values, key=key, rater_spread=rater_spread, item_spread=item_spread,
-        seed=seed,
-    )  # fmt: skip
+        study_folder,
+        options.values(),
+        key=key,
+        rater_spread=options.rater_spread,
+        item_spread=options.item_spread,
+        seed=options.seed,
+    )
     if design.rules.min_seconds > 0:
         click.echo(
             f"warning: the rule against answers under {design.rules.min_seconds:g} s will "
@@ -229,11 +552,11 @@ def simulate(study_folder: Path, worths: tuple[str, ...], raters: int | None,
     if repeat is not None:
         held = simulation.coverage(study_folder, world, repeat)
         return Result(held, lambda: click.echo(coverage_text(held)))
-    bots = simulation.simulate(study_folder, world, raters, url, database)
+    bots = simulation.simulate(study_folder, world, options.raters, url, database)
     count = sum(len(bot.acknowledged) for bot in bots)
     expected = simulation.truth(world)
-    told = ", ".join(f"{model} {value:.3f}" for model, value in expected.items())
-    lines = [f"{len(bots)} bots, {count} rankings stored", f"expected AUCHS: {told}"]
+    summary = ", ".join(f"{model} {value:.3f}" for model, value in expected.items())
+    lines = [f"{len(bots)} bots, {count} rankings stored", f"expected AUCHS: {summary}"]
     data = {"bots": len(bots), "rankings": count, "expected": expected}
     return Result(data, lambda: click.echo("\n".join(lines)))
 
@@ -248,37 +571,65 @@ def _numbers(text: str, option: str) -> list[int]:
 
 
 @study.command()
-@click.option("--difference", type=click.FloatRange(min=0, min_open=True), default=0.5,
-              show_default=True, help="Of two models' mean AUCHS.")  # fmt: skip
-@click.option("--models", type=click.IntRange(2, 9), default=5, show_default=True,
-              help="Models that are ranked.")  # fmt: skip
+@click.option(
+    "--difference",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.5,
+    show_default=True,
+    help="Of two models' mean AUCHS.",
+)
+@click.option(
+    "--models",
+    type=click.IntRange(2, 9),
+    default=5,
+    show_default=True,
+    help="Models that are ranked.",
+)
 @click.option("--combinations", type=click.IntRange(min=1), default=6, show_default=True)
 @click.option("--raters", default="10,15,20,30", show_default=True, help="Sizes to try.")
-@click.option("--items", default="3,5,10", show_default=True,
-              help="Sizes to try, samples of each combination.")  # fmt: skip
-@click.option("--rater-spread", type=click.FloatRange(min=0), default=0.3, show_default=True,
-              help="Deviation of log worths from rater to rater.")  # fmt: skip
-@click.option("--item-spread", type=click.FloatRange(min=0), default=0.5, show_default=True,
-              help="Deviation of log worths from sample to sample.")  # fmt: skip
+@click.option(
+    "--items",
+    default="3,5,10",
+    show_default=True,
+    help="Sizes to try, samples of each combination.",
+)
+@click.option(
+    "--rater-spread",
+    type=click.FloatRange(min=0),
+    default=0.3,
+    show_default=True,
+    help="Deviation of log worths from rater to rater.",
+)
+@click.option(
+    "--item-spread",
+    type=click.FloatRange(min=0),
+    default=0.5,
+    show_default=True,
+    help="Deviation of log worths from sample to sample.",
+)
 @click.option("--power", "wanted", type=click.FloatRange(0, 1), default=0.8, show_default=True)
-@click.option("--studies", type=click.IntRange(min=10), default=400, show_default=True,
-              help="Simulated studies of each size.")  # fmt: skip
+@click.option(
+    "--studies",
+    type=click.IntRange(min=10),
+    default=400,
+    show_default=True,
+    help="Simulated studies of each size.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @results
-def power(difference: float, models: int, combinations: int, raters: str, items: str,
-          rater_spread: float, item_spread: float, wanted: float, studies: int,
-          seed: int) -> Result:  # fmt: skip
+@gather_options(PowerOptions, "options")
+def power(options: PowerOptions) -> Result:
     """Say how many raters and items it takes to see a difference."""
-    from aubench.study.power import Question
-    from aubench.study.power import power as simulate_power
-    from aubench.study.terminal import power_text
+    from aubench.study.analysis.power import Question
+    from aubench.study.analysis.power import power as simulate_power
+    from aubench.study.analysis.terminal import power_text
 
-    question = Question(difference, models, combinations, rater_spread, item_spread)
-    rows = simulate_power(
-        question, _numbers(raters, "--raters"), _numbers(items, "--items"), studies, seed
-    )
-    data = {"question": question, "wanted": wanted, "studies": studies, "sizes": rows}
-    return Result(data, lambda: click.echo(power_text(question, rows, wanted, studies)))
+    o = options
+    question = Question(o.difference, o.models, o.combinations, o.rater_spread, o.item_spread)
+    raters, items = _numbers(o.raters, "--raters"), _numbers(o.items, "--items")
+    rows = simulate_power(question, raters, items, o.studies, o.seed)
+    data = {"question": question, "wanted": o.wanted, "studies": o.studies, "sizes": rows}
+    return Result(data, lambda: click.echo(power_text(question, rows, o.wanted, o.studies)))
 
 
 @study.command()
@@ -293,8 +644,8 @@ def check(
 ) -> Result:
     """Audit a published table of mean rank scores (CSV, TSV or Markdown)."""
     from aubench.errors import AubenchError
-    from aubench.study.rank_tables import audit, paper_table, read_table
-    from aubench.study.terminal import audit_text
+    from aubench.study.analysis.rank_tables import audit, paper_table, read_table
+    from aubench.study.analysis.terminal import audit_text
 
     if (table is None) == (not paper):
         raise AubenchError("no table" if table is None else "two tables", "give FILE or --paper")

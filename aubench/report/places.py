@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aubench.files import data_home, shipped
+from aubench.storage.files import data_home, shipped
 
 
 def roots(folder: Path | None = None) -> list[Path]:
     """Return the folders that records are read from; of the same name the last one's holds.
 
     Args:
-        folder: the only one, in place of the usual ones.
+        folder: The only one, in place of the usual ones.
     """
     if folder is not None:
         return [folder]
@@ -29,7 +29,7 @@ def entry(folder: Path | None = None) -> Path:
     """Return the folder that records are entered into.
 
     Args:
-        folder: in place of the usual one.
+        folder: Folder in place of the usual one.
     """
     ours = shipped("leaderboards")
     installed = ours.parent.name == "_shipped"

@@ -1,0 +1,1 @@
+"""Scripts that make shipped files anew; users never need them."""

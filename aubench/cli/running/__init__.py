@@ -1,0 +1,1 @@
+"""Commands that run models, and on what runs need."""
