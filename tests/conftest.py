@@ -13,9 +13,17 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="session", autouse=True)
 def aubench_home(tmp_path_factory):
-    """One cache for the whole session, so that a face is rendered once."""
+    """One cache for the whole session, so that a face is rendered once.
+
+    The workers of xdist have one each, since some tests look for what others leave there; rendered
+    faces, whose files are written whole, they share.
+    """
     given = os.environ.get("AUBENCH_HOME")
     home = Path(given) if given else tmp_path_factory.mktemp("aubench-home")
+    if not given and "PYTEST_XDIST_WORKER" in os.environ:
+        faces = tmp_path_factory.getbasetemp().parent / "faces"
+        faces.mkdir(exist_ok=True)
+        (home / "synfacs").symlink_to(faces)
     os.environ["AUBENCH_HOME"] = str(home)
     os.environ.setdefault("TQDM_DISABLE", "1")
     return home
@@ -28,17 +36,30 @@ def stranger_site(tmp_path_factory):
     source = tmp_path_factory.mktemp("source") / "stranger"
     shutil.copytree(HERE / "stranger", source)
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation",
-         "--no-index", "--target", str(site), str(source)],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "--no-index",
+            "--target",
+            str(site),
+            str(source),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     return site
 
 
 @pytest.fixture(scope="session")
 def small_runs(aubench_home, tmp_path_factory):
     """Finished run folders of two controls on 24 samples of ``conflict``, by name; read only."""
-    from aubench.engine.run import RunConfig, execute
+    from aubench.run.execute import RunConfig, execute
 
     root = tmp_path_factory.mktemp("small-runs")
     metrics = ("fid", "kid", "is", "pixels", "aaad", "au")
@@ -47,18 +68,69 @@ def small_runs(aubench_home, tmp_path_factory):
     return {name: root / name for name in ("oracle", "copy-reference")}
 
 
+def _checked(done, check):
+    if check is not None:
+        assert done.returncode == check, done.stdout + done.stderr
+    return done
+
+
 @pytest.fixture
-def aubench(stranger_site, tmp_path):
-    """Return a function that runs the command line in a process of its own."""
+def aubench_process(stranger_site, tmp_path):
+    """Return a function that runs the command line in a process of its own, as a user does."""
 
     def call(*words, check=None, **environment):
         done = subprocess.run(
             [sys.executable, "-c", "from aubench.cli.main import main; main()", *map(str, words)],
-            capture_output=True, text=True, cwd=tmp_path, timeout=900,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            timeout=900,
             env={**os.environ, "PYTHONPATH": str(stranger_site), "COLUMNS": "200", **environment},
-        )  # fmt: skip
-        if check is not None:
-            assert done.returncode == check, done.stdout + done.stderr
-        return done
+        )
+        return _checked(done, check)
 
     return call
+
+
+@pytest.fixture
+def aubench(stranger_site, tmp_path, monkeypatch, capsys):
+    """Return a function that runs the command line in this process, as ``main`` does.
+
+    A process of its own imports torch anew for seconds; `aubench_process` is for what needs one.
+    """
+    from aubench.cli.exit_codes import run_to_end
+    from aubench.cli.main import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "path", [str(stranger_site), *sys.path])
+
+    def call(*words, check=None, **environment):
+        capsys.readouterr()
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            code = run_to_end(cli, [str(word) for word in words], "aubench")
+        shown = capsys.readouterr()
+        done = subprocess.CompletedProcess(words, code, shown.out, shown.err)
+        return _checked(done, check)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def mp_face(aubench_home):
+    """The face landmarker's archive, fetched once as a user fetches it."""
+    from aubench.cli.main import cli
+    from aubench.networks import external_weights as weights
+
+    cli.main(["weights", "fetch", "mp-face"], standalone_mode=False)
+    return weights.path("mp-face")
+
+
+@pytest.fixture(scope="session")
+def landmarker(mp_face):
+    """The face landmarker, loaded once."""
+    from aubench.networks.face_landmarker import FaceLandmarker
+
+    return FaceLandmarker.load()

@@ -55,7 +55,7 @@ class Sparse(Blocks):
     """The extractor for every 40th batch, averages for the others: its memory in less time."""
 
     def __init__(self) -> None:
-        from aubench.metrics.extractors import load_extractor
+        from aubench.networks.extractors.registry import load_extractor
 
         super().__init__()
         self._whole, self._calls = load_extractor("efficientnet-lite0", "cpu"), 0
@@ -68,17 +68,17 @@ class Sparse(Blocks):
 def networks(which: str) -> list[Any]:
     if which in ("none", "sparse"):
         return [Blocks() if which == "none" else Sparse()]
-    from aubench.detectors import load_detectors
-    from aubench.metrics.extractors import load_extractor
-    from aubench.metrics.measure import DetectorNetwork
+    from aubench.networks.detectors import load_detectors
+    from aubench.networks.extractors.registry import load_extractor
+    from aubench.networks.inference import DetectorNetwork
 
     detectors = [DetectorNetwork(d) for d in load_detectors("nano-a,nano-b", "cpu")]
     return [load_extractor("efficientnet-lite0", "cpu"), *(detectors if which == "all" else [])]
 
 
 def moments(count: int, which: str, same: bool = False) -> dict[str, float]:
-    from aubench.engine.features import features
-    from aubench.metrics.frechet import Moments, frechet_of_moments
+    from aubench.evaluate.feature_cache import features
+    from aubench.metrics.distributions.frechet import Moments, frechet_of_moments
 
     found = networks(which)
     arrays = []
@@ -96,26 +96,39 @@ def moments(count: int, which: str, same: bool = False) -> dict[str, float]:
 def scores(count: int, which: str) -> dict[str, float]:
     import numpy as np
 
-    from aubench.engine import scores_distribution
-    from aubench.engine.measured import Measured
+    from aubench.metrics.evaluation_data import EvaluationData
+    from aubench.metrics.registry import metric
 
     draw = np.random.default_rng(0)
     sides = [
-        {"e": {"features": draw.gamma(0.3, size=(count, 1280)).astype(np.float32),
-               "logits": draw.normal(size=(count, 1000)).astype(np.float32)}}
+        {
+            "e": {
+                "features": draw.gamma(0.3, size=(count, 1280)).astype(np.float32),
+                "logits": draw.normal(size=(count, 1000)).astype(np.float32),
+            }
+        }
         for _ in range(2)
-    ]  # fmt: skip
-    m = Measured.__new__(Measured)
+    ]
     subjects = [f"s{i % 40}" for i in range(count)]
-    for name, value in {
-        "generated": sides[0], "targets": sides[1], "kept": np.arange(count), "ref": "synthetic",
-        "subjects": subjects, "extractor": "e|synthetic", "missing": "",
-    }.items():  # fmt: skip
-        object.__setattr__(m, name, value)
+    m = EvaluationData(
+        sides[0],
+        sides[1],
+        np.arange(count),
+        np.zeros((count, 12), np.uint8),
+        np.zeros((count, 12), np.float32),
+        subjects,
+        {},
+        {},
+        "synthetic",
+        "e|synthetic",
+        {},
+        "labels",
+        ["all"] * count,
+    )
     out = {}
-    for scorer in ("fid", "kid", "inception", "prdc"):
+    for scorer in ("fid", "kid", "is", "prdc"):
         start = time.perf_counter()
-        rows = getattr(scores_distribution, scorer)(m)
+        rows = metric(scorer).score(m)
         out |= {row.metric: row.value for row in rows}
         out[f"{scorer}: s"] = round(time.perf_counter() - start, 2)
         out[f"{scorer}: MiB"] = round(peak())
@@ -125,16 +138,18 @@ def scores(count: int, which: str) -> dict[str, float]:
 def pairs(count: int, which: str) -> dict[str, float]:
     import numpy as np
 
-    from aubench.engine.pairs import Side, compare
+    from aubench.evaluate.pairs import ImagePairs, Side, measure_pairs, steps_of
+    from aubench.metrics.registry import chosen
 
     made, target = ([str(2 * i + side) for i in range(count)] for side in (0, 1))
     labels = np.ones((count, 12), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
-        found = compare(
-            Side(made, faces), Side(target, faces), Side(target, faces), labels,
-            ("pixels", "change"), Path(folder), "content", SIZE, "cpu",
-        )  # fmt: skip
-    return {name: float(np.nanmean(values)) for name, values in found.values.items()}
+        steps, _ = steps_of(chosen(("pixels", "change")), SIZE, "cpu")
+        images = ImagePairs(
+            Side(made, faces), Side(target, faces), Side(target, faces), labels, "content"
+        )
+        found = measure_pairs(images, steps, Path(folder))
+    return {name: float(np.nanmean(values)) for name, values in found.items()}
 
 
 def peak() -> float:
@@ -146,8 +161,14 @@ def once(path: str, count: int, which: str, same: bool) -> None:
     start = time.perf_counter()
     call: Callable[..., dict[str, float]] = globals()[path]
     values = call(count, which, same) if path == "moments" else call(count, which)
-    told = {"path": path, "n": count, "networks": which, "peak MiB": round(peak()),
-            "s": round(time.perf_counter() - start, 1), "values": values}  # fmt: skip
+    told = {
+        "path": path,
+        "n": count,
+        "networks": which,
+        "peak MiB": round(peak()),
+        "s": round(time.perf_counter() - start, 1),
+        "values": values,
+    }
     sys.stdout.write(json.dumps(told) + "\n")
 
 

@@ -1,10 +1,12 @@
 """Time and peak memory of an import's plan and index, texts, a sample set, and freezing.
 
-``python tests/benchmarks/import_rows.py``: 302,169 samples as in the paper, no image is opened.
+``python tests/benchmarks/import_rows.py [SAMPLES]``: by default 302,169 as in the paper; no image
+is opened.
 """
 
 import json
 import resource
+import sys
 import tempfile
 import time
 from itertools import pairwise
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROWS, PEOPLE, TASKS = 302_169, 41, 8
+ROWS, PEOPLE, TASKS = int(sys.argv[1]) if sys.argv[1:] else 302_169, 41, 8
 
 
 def peak() -> int:
@@ -23,10 +25,10 @@ def peak() -> int:
 
 def sequences():
     """Return coded sequences of BP4D's people with AU sets of synfacs' distribution."""
-    from aubench.datasets.sequences import Coded
-    from aubench.datasets.splits import BP4D
-    from aubench.datasets.synfacs import draw_labels
-    from aubench.datasets.trees import Entry
+    from aubench.datasets.imported.folds import BP4D
+    from aubench.datasets.readers.sequences import Coded
+    from aubench.datasets.readers.trees import Entry
+    from aubench.datasets.synfacs.synfacs_dataset import draw_labels
 
     rng = np.random.default_rng(8)
     people = " ".join(BP4D).split()
@@ -52,13 +54,15 @@ def main() -> None:
     """Print a line a stage."""
     with tempfile.TemporaryDirectory() as home:
         environ["AUBENCH_HOME"] = home
-        from aubench.datasets import imports
-        from aubench.datasets.autext import attach_text
-        from aubench.datasets.crop_jobs import FOUND, Cropped, Cropping
-        from aubench.datasets.frozen import imported_samples
-        from aubench.datasets.imported import folder_of
-        from aubench.datasets.sequences import Found
-        from aubench.protocol_freeze import freeze_own
+        from aubench.datasets.frozen_splits import described_samples
+        from aubench.datasets.imported.au_texts import attach_text
+        from aubench.datasets.imported.files import folder_of
+        from aubench.datasets.imported.imported_dataset import ImportedDataset
+        from aubench.datasets.importing import import_dataset as imports
+        from aubench.datasets.importing.crop_jobs import FOUND, Cropped, Cropping
+        from aubench.datasets.readers.bp4d import BP4DReader
+        from aubench.datasets.readers.sequences import SourceData
+        from aubench.protocols.freeze import freeze_own
 
         def uncropped(job):
             some = job.frames[:1] if job.first else job.frames
@@ -69,15 +73,20 @@ def main() -> None:
 
         def stage(name, **more):
             now = [time.perf_counter(), time.process_time()]
-            told = {"stage": name, "seconds": round(now[0] - start[0], 2),
-                    "cpu": round(now[1] - start[1], 2), "peak MB": peak(), **more}  # fmt: skip
+            told = {
+                "stage": name,
+                "seconds": round(now[0] - start[0], 2),
+                "cpu": round(now[1] - start[1], 2),
+                "peak MB": peak(),
+                **more,
+            }
             start[:] = [time.perf_counter(), time.process_time()]
             print(json.dumps(told), flush=True)  # noqa: T201
 
-        found = Found(Path(home), sequences(), (), ROWS)
+        found = SourceData(Path(home), sequences(), (), ROWS)
         stage("made up")
         (folder_of("bp4d") / "packs").mkdir(parents=True)
-        asked = imports.Asked("bp4d", "bp4d", cropping=Cropping("none"), processes=1)
+        asked = imports.ImportRequest("bp4d", BP4DReader(), Cropping("none"), processes=1)
         record = imports.import_found(asked, found)
         stage("plan and index", rows=record.counts["faces"])
         del found
@@ -85,7 +94,7 @@ def main() -> None:
             frozen = freeze_own(name, "bp4d", samples=200 if name == "unseen" else None)
             stage(f"freeze {name}", samples=sum(frozen.strata.values()))
         stage("text", texts=attach_text("bp4d", 2020)["texts"])
-        samples = imported_samples("bp4d", 201)
+        samples = described_samples(ImportedDataset("bp4d").everyone(), 201)
         stage("sample set", rows=len(samples), sha256=samples.sha256[:12])
 
 

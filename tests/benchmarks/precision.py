@@ -47,19 +47,25 @@ class Nets:
 
 def nets(file: Path, change: str = "", batch: int = 32) -> Nets:
     """Return the networks, changed: ``plain``, ``float64``, ``bfloat16``."""
-    from aubench.detectors import load_detector
-    from aubench.metrics import extractors
-    from aubench.metrics.lpips import load_lpips
+    from aubench.metrics.faces.lpips import load_lpips
+    from aubench.networks.detectors import load_detector
+    from aubench.networks.extractors import efficientnet as efficientnets
+    from aubench.networks.extractors import inception as inceptions
 
-    plain = mock.patch.multiple(
-        extractors, _quicken=lambda network: None, folded_inception=lambda network: network
+    def load() -> tuple:
+        effnet = efficientnets.load("efficientnet-lite0", "cpu")
+        return effnet, inceptions.load("inception-2015-12-05", "cpu")
+
+    unfolded = (
+        mock.patch.object(efficientnets, "_quicken", return_value=None),
+        mock.patch.object(inceptions, "folded_inception", lambda network: network),
     )
-    with mock.patch("aubench.weights.path", local(file)):
+    with mock.patch("aubench.networks.external_weights.path", local(file)):
         if change == "plain":
-            with plain:
-                effnet, inception = extractors._efficientnet("cpu"), extractors._inception("cpu")
+            with unfolded[0], unfolded[1]:
+                effnet, inception = load()
         else:
-            effnet, inception = extractors._efficientnet("cpu"), extractors._inception("cpu")
+            effnet, inception = load()
         load_lpips.cache_clear()
         lpips = load_lpips()
         detector = replace(load_detector("nano-a"), micro_batch=batch)
@@ -72,10 +78,11 @@ def nets(file: Path, change: str = "", batch: int = 32) -> Nets:
 
 def local(file: Path) -> Callable:
     """Return where weights lie, Inception's in a file."""
-    from aubench import weights
+    from aubench.networks import external_weights as weights
 
     real = weights.path
-    return lambda name: file if name == "inception-2015-12-05" else real(name)
+    files = {"inception-2015-12-05": file, "lpips-alexnet": file.with_name("alexnet.safetensors")}
+    return lambda name: files[name] if name in files and files[name].is_file() else real(name)
 
 
 class typed(torch.nn.Module):  # noqa: N801
@@ -122,8 +129,10 @@ def resized(name: str) -> Callable:
     def pillow(x: torch.Tensor, side: int) -> torch.Tensor:
         size, way = (side, side), Image.Resampling.BICUBIC
         planes = x.numpy().astype(np.float32 if name == "pil-float" else np.uint8)
-        out = [[np.asarray(Image.fromarray(plane).resize(size, way), np.float32) for plane in image]
-               for image in planes]  # fmt: skip
+        out = [
+            [np.asarray(Image.fromarray(plane).resize(size, way), np.float32) for plane in image]
+            for image in planes
+        ]
         return torch.from_numpy(np.array(out)).clamp(0, 255)
 
     def other(x: torch.Tensor, side: int) -> torch.Tensor:
@@ -159,9 +168,9 @@ def look(networks: Nets, made: np.ndarray, real: np.ndarray, only: str = "") -> 
 
 def distances(found: dict, labels: np.ndarray, scale) -> dict[str, float]:
     """Return FID, KID, LPIPS and AAAD (against the labels) of what was measured."""
-    from aubench.metrics.aaad import aaad, cosines
-    from aubench.metrics.frechet import frechet_distance
-    from aubench.metrics.kernel import kernel_distance
+    from aubench.metrics.action_units.aaad import aaad, cosines
+    from aubench.metrics.distributions.frechet import frechet_distance
+    from aubench.metrics.distributions.kernel import kernel_distance
 
     sides = found["effnet made"], found["effnet real"]
     out = {"FID": frechet_distance(*sides), "KID": kernel_distance(*sides)}
@@ -196,9 +205,9 @@ def pictures(run: Path, count: int):
     """Return generated images, targets, uint8 [N, H, W, 3], and labels [N, 12] of a run."""
     import pandas as pd
 
-    from aubench.engine.folder import read_png
-    from aubench.engine.run import image_source
-    from aubench.protocol import load_protocol
+    from aubench.protocols.protocol import load_protocol
+    from aubench.run.execute import image_source
+    from aubench.storage.run_folder import read_png
 
     frame = pd.read_parquet(run / "samples.parquet")
     frame = frame.iloc[np.linspace(0, len(frame) - 1, count).astype(int)]
@@ -223,7 +232,7 @@ def ways(file: Path, made: np.ndarray, real: np.ndarray):
     """Yield a name and a function that measures, for each variant."""
 
     def batch(count: int) -> dict:
-        with mock.patch("aubench.metrics.extractors.MICRO_BATCH", count):
+        with mock.patch("aubench.networks.extractors.extractor.MICRO_BATCH", count):
             return look(nets(file, batch=count), made, real)
 
     def thread() -> dict:
@@ -231,7 +240,11 @@ def ways(file: Path, made: np.ndarray, real: np.ndarray):
             return look(nets(file), made, real)
 
     def resize(way: str) -> dict:
-        with mock.patch("aubench.metrics.extractors.clean_resize", resized(way)):
+        where, other = "aubench.networks.extractors", resized(way)
+        with (
+            mock.patch(f"{where}.efficientnet.clean_resize", other),
+            mock.patch(f"{where}.inception.clean_resize", other),
+        ):
             return look(nets(file), made, real, "extractors")
 
     for count in (1, 8):
@@ -252,10 +265,10 @@ def ways(file: Path, made: np.ndarray, real: np.ndarray):
 
 def main() -> None:
     """Print the table."""
-    from random_weights import inception_file
+    from random_weights import alexnet_file, inception_file
 
-    from aubench.engine.provenance import hardware, package_versions
-    from aubench.metrics.aaad import constants
+    from aubench.metrics.action_units.aaad import constants
+    from aubench.run.provenance import hardware, package_versions
 
     parser = argparse.ArgumentParser()
     parser.add_argument("run", type=Path)
@@ -263,11 +276,14 @@ def main() -> None:
     parser.add_argument("--save", type=Path)
     parser.add_argument("--against", type=Path)
     parser.add_argument("--only", default="", help="variants whose names begin so")
+    parser.add_argument("--random-alexnet", action="store_true", help="as Inception's are")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     made, real, labels = pictures(asked.run, asked.images)
     with tempfile.TemporaryDirectory() as folder:
         file = inception_file(Path(folder) / "inception.pt")
+        if asked.random_alexnet:
+            alexnet_file(file.with_name("alexnet.safetensors"))
         base = look(nets(file), made, real)
         scale = constants(base["aus real"], labels)
         if asked.save:

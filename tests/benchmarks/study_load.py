@@ -17,10 +17,11 @@ from pathlib import Path
 
 import httpx
 
-from aubench.study import bots, simulation
-from aubench.study.sealing import opaque
-from aubench.study.settings import DATABASE, SECRETS, Secrets, read
-from aubench.study.store import ANSWERS, Store, open_engine, sqlite_url
+from aubench.study.design.files import DATABASE, SECRETS, Secrets, read
+from aubench.study.design.sealing import opaque
+from aubench.study.server.store import ANSWERS, Store, open_engine, sqlite_url
+from aubench.study.simulation import bots
+from aubench.study.simulation import simulate as simulation
 
 SERVE = "import sys; from aubench.cli.main import main; main(['study', 'serve', *sys.argv[1:]])"
 
@@ -44,7 +45,7 @@ def stored(study: Path) -> list[dict[str, object]]:
 
 async def work(study: Path, count: int, kills: int) -> None:
     """Run bots and kills, then compare what was acknowledged with what is stored."""
-    from aubench.study.settings import Key
+    from aubench.study.design.files import Key
 
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))

@@ -6,8 +6,10 @@ pytest-benchmark prints the times of each group side by side; nothing here asser
 import numpy as np
 import pytest
 import torch
+from sizes import size
 
-N, D = 1000, 1280
+N, D = size(1000, 100), size(1280, 64)
+SUBSET = N // 2
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,7 @@ def features():
 
 @pytest.mark.benchmark(group="fid")
 def test_fid_here(benchmark, features):
-    from aubench.metrics.frechet import frechet_distance
+    from aubench.metrics.distributions.frechet import frechet_distance
 
     value = benchmark.pedantic(frechet_distance, args=features, rounds=3)
     assert value > 0
@@ -40,9 +42,9 @@ def test_fid_torch_fidelity(benchmark, features):
 
 @pytest.mark.benchmark(group="kid, 100 subsets")
 def test_kid_here(benchmark, features):
-    from aubench.metrics.kernel import kernel_distance_subsets
+    from aubench.metrics.distributions.kernel import kernel_distance_subsets
 
-    benchmark.pedantic(kernel_distance_subsets, args=features, kwargs={"size": 500}, rounds=3)
+    benchmark.pedantic(kernel_distance_subsets, args=features, kwargs={"size": SUBSET}, rounds=3)
 
 
 @pytest.mark.benchmark(group="kid, 100 subsets")
@@ -51,9 +53,11 @@ def test_kid_torch_fidelity(benchmark, features):
 
     tensors = [torch.from_numpy(x).double() for x in features]
     benchmark.pedantic(
-        kid_features_to_metric, args=tensors, rounds=1,
-        kwargs={"kid_subsets": 100, "kid_subset_size": 500, "verbose": False},
-    )  # fmt: skip
+        kid_features_to_metric,
+        args=tensors,
+        rounds=1,
+        kwargs={"kid_subsets": 100, "kid_subset_size": SUBSET, "verbose": False},
+    )
 
 
 @pytest.mark.benchmark(group="render, one face")
@@ -69,7 +73,7 @@ def test_render(benchmark, size):
 
 @pytest.mark.benchmark(group="extractor, 32 faces")
 def test_extractor(benchmark):
-    from aubench.metrics.extractors import load_extractor
+    from aubench.networks.extractors.registry import load_extractor
 
     images = np.random.default_rng(1).integers(0, 256, (32, 128, 128, 3)).astype(np.uint8)
     extractor = load_extractor("efficientnet-lite0")

@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from random_weights import he, inception_file
+from random_weights import alexnet_file, inception_file
+from sizes import size
 
-IMAGES = int(os.environ.get("AUBENCH_BENCH_IMAGES", "64"))
-ROWS, WIDTH = 2000, 2048
+IMAGES = int(os.environ.get("AUBENCH_BENCH_IMAGES", size(64, 8)))
+ROWS, WIDTH = size(2000, 200), size(2048, 64)
 METRICS = ("fid", "kid", "is", "lpips", "aaad", "au", "prdc")
 SPENT: dict[str, list[float]] = {}
 """Processor seconds by name."""
@@ -58,10 +59,10 @@ def timed(benchmark, name, function):
 @pytest.fixture(scope="module", autouse=True)
 def own_weights(tmp_path_factory):
     """Random weights in the place of those that no registry carries; a cache of our own."""
-    from aubench import weights
-    from aubench.engine import features, measured
-    from aubench.metrics.extractors import load_extractor
-    from aubench.metrics.lpips import load_lpips
+    from aubench.evaluate import feature_cache as features
+    from aubench.metrics.faces.lpips import load_lpips
+    from aubench.networks import external_weights as weights
+    from aubench.networks.extractors.registry import load_extractor
 
     folder = tmp_path_factory.mktemp("weights")
     files = {
@@ -70,8 +71,7 @@ def own_weights(tmp_path_factory):
     }
     real, own = weights.path, pytest.MonkeyPatch()
     own.setattr(weights, "path", lambda name: files.get(name) or real(name))
-    for module in (features, measured):
-        own.setattr(module, "home", lambda: folder)
+    own.setattr(features, "home", lambda: folder)
     load_extractor.cache_clear()
     load_lpips.cache_clear()
     yield files
@@ -80,21 +80,12 @@ def own_weights(tmp_path_factory):
     load_lpips.cache_clear()
 
 
-def alexnet_file(path):
-    import torchvision
-    from safetensors.torch import save_file
-
-    network = he(torchvision.models.alexnet(weights=None), 1).features
-    save_file({f"features.{name}": value for name, value in network.state_dict().items()}, path)
-    return path
-
-
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory):
     """A run folder, and the same images in two folders of PNG."""
-    from aubench.engine.folder import RunFolder, write_png
-    from aubench.engine.run import image_source
-    from aubench.protocol import load_protocol
+    from aubench.protocols.protocol import load_protocol
+    from aubench.run.execute import image_source
+    from aubench.storage.run_folder import RunFolder, write_png
 
     root = tmp_path_factory.mktemp("faces")
     protocol, images = load_protocol("test2k", "synfacs"), image_source("synfacs")
@@ -107,23 +98,22 @@ def faces(tmp_path_factory):
         (root / side).mkdir()
         for i, image in enumerate(part):
             write_png(root / side / f"{i:04d}.png", image)
-    folder = RunFolder(root / "run")
-    folder.open({}, fresh=False)
+    folder = RunFolder.create(root / "run", {})
     folder.add([str(name) for name in frame["sample_id"]], loaded[:IMAGES])
     return root, folder, samples, images, protocol
 
 
 def scored(faces):
     """All metrics of a run, as the engine computes them."""
-    from aubench.engine.choices import Choices
-    from aubench.engine.scoring import score
-    from aubench.registry import generator_class
+    from aubench.evaluate.collect import Evaluation
+    from aubench.evaluate.evaluate import score
+    from aubench.networks.network_choice import NetworkChoice
 
     _, folder, samples, images, protocol = faces
-    info, choices = generator_class("images").info, Choices("inception-2015-12-05")
+    choice = NetworkChoice("inception-2015-12-05")
     return score(
-        folder, samples, images, protocol, info, METRICS, protocol.size, "cpu", choices
-    )  # fmt: skip
+        Evaluation(folder, samples, images, protocol, METRICS, protocol.size, choice=choice)
+    )
 
 
 def value(found, metric):
@@ -132,9 +122,9 @@ def value(found, metric):
 
 @NETWORKS
 def test_here_first_run(benchmark, faces):
-    from aubench.metrics.extractors import load_extractor
-    from aubench.metrics.lpips import load_lpips
-    from aubench.textau import load_text_au
+    from aubench.metrics.faces.lpips import load_lpips
+    from aubench.networks.extractors.registry import load_extractor
+    from aubench.networks.textau import load_text_au
 
     load_extractor("inception-2015-12-05"), load_lpips(), load_text_au()
     found = timed(benchmark, "here, first run", lambda: scored(faces))
@@ -145,15 +135,24 @@ def test_here_first_run(benchmark, faces):
 def test_torch_fidelity(benchmark, faces, own_weights):
     from torch_fidelity.utils import create_feature_extractor, extract_featuresdict_from_input_id
 
-    asked = {"input1": str(faces[0] / "made"), "input2": str(faces[0] / "real"),
-             "cuda": False, "verbose": False}  # fmt: skip
+    asked = {
+        "input1": str(faces[0] / "made"),
+        "input2": str(faces[0] / "real"),
+        "cuda": False,
+        "verbose": False,
+    }
     network = create_feature_extractor(
-        "inception-v3-compat", ["2048", "logits_unbiased"], cuda=False, verbose=False,
+        "inception-v3-compat",
+        ["2048", "logits_unbiased"],
+        cuda=False,
+        verbose=False,
         feature_extractor_weights_path=str(own_weights["inception-2015-12-05"]),
-    )  # fmt: skip
+    )
 
     def theirs():
-        return [extract_featuresdict_from_input_id(i, network, **asked) for i in (1, 2)]
+        with warnings.catch_warnings():  # it asks for more processes than a small machine has
+            warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+            return [extract_featuresdict_from_input_id(i, network, **asked) for i in (1, 2)]
 
     out = timed(benchmark, "torch-fidelity", theirs)
     assert out[0]["2048"].shape == (IMAGES, 2048)
@@ -172,18 +171,21 @@ def test_clean_fid(benchmark, faces, own_weights):
     fid = pytest.importorskip("cleanfid.fid", reason="pip install clean-fid")
     from safetensors.numpy import load_file
 
-    from aubench.metrics.extractors import _inception_network, inception_outputs
+    from aubench.networks.extractors.inception import _inception_network, inception_outputs
 
     network = _inception_network(own_weights["inception-2015-12-05"])
 
     def theirs():
         return [
             fid.get_folder_features(
-                str(faces[0] / side), lambda x: inception_outputs(network, x)["features"],
-                num_workers=2, device="cpu", verbose=False,
+                str(faces[0] / side),
+                lambda x: inception_outputs(network, x)["features"],
+                num_workers=2,
+                device="cpu",
+                verbose=False,
             )
             for side in ("made", "real")
-        ]  # fmt: skip
+        ]
 
     out = timed(benchmark, "clean-fid", theirs)
     ours = load_file(faces[1].path / "features" / "inception-2015-12-05.safetensors")["features"]
@@ -202,8 +204,8 @@ def test_here_again(benchmark, faces):
 def test_lpips(benchmark, faces):
     import lpips
 
-    from aubench.engine.folder import read_png
-    from aubench.metrics.lpips import load_lpips
+    from aubench.metrics.faces.lpips import load_lpips
+    from aubench.storage.run_folder import read_png
 
     metric, root = load_lpips(), faces[0]
     files = [(path, root / "real" / path.name) for path in sorted((root / "made").iterdir())]
@@ -223,8 +225,8 @@ def test_lpips(benchmark, faces):
 @NETWORKS
 @pytest.mark.parametrize("name", ["nano-a", "nano-b"])
 def test_detector(benchmark, faces, name):
-    from aubench.detectors import load_detector
-    from aubench.engine.folder import read_png
+    from aubench.networks.detectors import load_detector
+    from aubench.storage.run_folder import read_png
 
     def theirs():
         detector, out = load_detector(name), []
@@ -257,29 +259,40 @@ def features():
 @ALGEBRA
 def test_algebra_here(benchmark, features):
     """FID, FD∞, KID, IS, PRDC, all with intervals over 80 subjects, which theirs do not give."""
-    from aubench.engine import scores_distribution
-    from aubench.engine.measured import Measured
-    from aubench.metrics.frechet import gram_frechet_infinity
+    from dataclasses import replace
+
+    from aubench.metrics.distributions.fid import distance_of
+    from aubench.metrics.distributions.frechet import gram_frechet_infinity
+    from aubench.metrics.distributions.grams import grams_of
+    from aubench.metrics.evaluation_data import EvaluationData
+    from aubench.metrics.registry import metric
 
     made, real = features
-    nothing = dict.fromkeys(Measured.__dataclass_fields__)
-    found = Measured(
-        **nothing | {
-            "generated": {"inception": made}, "targets": {"inception": real}, "ref": "bench",
-            "kept": np.arange(ROWS), "labels": np.zeros((ROWS, 12), np.uint8), "missing": "",
-            "subjects": [f"S{i % 80}" for i in range(ROWS)], "extractor": "inception|clean",
-        }
-    )  # fmt: skip
+    found = EvaluationData(
+        {"inception": made},
+        {"inception": real},
+        np.arange(ROWS),
+        np.zeros((ROWS, 12), np.uint8),
+        np.zeros((ROWS, 12), np.float32),
+        [f"S{i % 80}" for i in range(ROWS)],
+        {},
+        {},
+        "bench",
+        "inception|clean",
+        {},
+        "labels",
+        ["all"] * ROWS,
+    )
 
     def ours():
-        scorers = [
-            getattr(scores_distribution, name) for name in ("fid", "kid", "inception", "prdc")
-        ]
-        return {row.metric: row.value for scorer in scorers for row in scorer(found)}
+        fresh = replace(found)  # nothing computed yet
+        scorers = [metric(name) for name in ("fid", "kid", "is", "prdc")]
+        return {row.metric: row.value for scorer in scorers for row in scorer.score(fresh)}
 
     assert timed(benchmark, "algebra here", ours)["fid"] > 0
+    grams, whole = grams_of(found), distance_of(found).value
     before = processor_seconds()
-    gram_frechet_infinity(found.grams, whole=found.frechet)
+    gram_frechet_infinity(grams, whole=whole)
     benchmark.extra_info["of it FD∞"] = round(processor_seconds() - before, 2)
     print(f"of it FD∞, which no tool gives: {benchmark.extra_info['of it FD∞']} s")  # noqa: T201
 
@@ -291,7 +304,7 @@ def test_algebra_torch_fidelity(benchmark, features):
     from torch_fidelity.metric_kid import kid_features_to_metric
     from torch_fidelity.metric_prc import prc_features_to_metric
 
-    from aubench.metrics.frechet import frechet_distance
+    from aubench.metrics.distributions.frechet import frechet_distance
 
     made, real = [torch.from_numpy(side["features"]) for side in features]
 
@@ -299,7 +312,7 @@ def test_algebra_torch_fidelity(benchmark, features):
         quiet = {"verbose": False}
         stats = [fid_features_to_statistics(x) for x in (made, real)]
         out = fid_statistics_to_metric(*stats, **quiet)
-        kid_features_to_metric(made, real, kid_subsets=100, kid_subset_size=1000, **quiet)
+        kid_features_to_metric(made, real, kid_subsets=100, kid_subset_size=ROWS // 2, **quiet)
         isc_features_to_metric(torch.from_numpy(features[0]["logits"]))
         prc_features_to_metric(made, real, **quiet)
         return out["frechet_inception_distance"]

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from sizes import size as sized
 
 from aubench.facs import labels_of
-from aubench.synfacs.identity import identity
+from aubench.synfacs.anatomy.identity import identity
 from aubench.synfacs.render import render
 
 FACE = labels_of([6, 12, 15]) * 3.0
@@ -20,7 +21,7 @@ def test_render_of_a_known_subject(benchmark, size):
 
 
 def test_setting_up_a_subject(benchmark):
-    for i in range(16):  # every set of furrows is built once a process
+    for i in range(sized(16, 1)):  # every set of furrows is built once a process
         identity(f"S{i:03d}")
     names = iter(f"S{i:03d}" for i in range(20, 40))
     benchmark.pedantic(lambda: identity(next(names)), rounds=10)
@@ -38,7 +39,7 @@ def test_furrows_cost_little(benchmark):
         return time.perf_counter() - start
 
     once(np.full(12, 5.0))
-    rest = np.median([once(np.zeros(12)) for _ in range(10)])
+    rest = np.median([once(np.zeros(12)) for _ in range(sized(10, 1))])
     benchmark.pedantic(once, (np.full(12, 5.0),), rounds=10)
     if benchmark.enabled:
         assert benchmark.stats["median"] < 2.5 * rest

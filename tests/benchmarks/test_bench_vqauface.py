@@ -9,24 +9,25 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from sizes import size
 
-FACES = 32
+FACES = size(32, 2)
 
 
 @pytest.fixture(scope="module")
 def model():
     from vqauface.generator import VQAUFace
 
-    from aubench.generator import WeightSource
+    from aubench.generators.contract import WeightSource
 
     return VQAUFace.load(WeightSource(), device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="module")
 def batch():
-    from aubench.describe import describe
     from aubench.facs import AUS
-    from aubench.generator import Request
+    from aubench.facs.describe import describe
+    from aubench.generators.contract import Request
     from aubench.synfacs.render import render
 
     made = []
@@ -89,7 +90,7 @@ def test_faces_a_second(benchmark, model, batch):
 def test_faces_a_second_in_bfloat16(benchmark, batch):
     from vqauface.generator import VQAUFace
 
-    from aubench.generator import WeightSource
+    from aubench.generators.contract import WeightSource
 
     half = VQAUFace.load(WeightSource(), device="cpu", dtype="bfloat16")
     made = benchmark.pedantic(half.generate, args=(batch,), rounds=2)

@@ -6,8 +6,11 @@ leaves it out; its commands are then parsed by the real click commands, its Pyth
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
+import subprocess
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +67,29 @@ def blocks(page: str) -> list[Block]:
             )
         )
     return found
+
+
+def run_line(line: str) -> tuple[int, str]:
+    """Run a command line; one that is a single call of aubench runs in this process.
+
+    Returns:
+        Exit code, and what was written to stdout and stderr.
+    """
+    words = shlex.split(line, comments=True)
+    if words[0] != "aubench" or re.search(r"[|;&<>$`*]", line.partition(" #")[0]):
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", line], capture_output=True, text=True
+        )
+        return done.returncode, done.stdout + done.stderr
+    from aubench.cli.main import main
+
+    output, code = io.StringIO(), 0
+    try:
+        with redirect_stdout(output), redirect_stderr(output):
+            main(words[1:])
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    return code, output.getvalue()
 
 
 def calls(line: str) -> list[list[str]]:

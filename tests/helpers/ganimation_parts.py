@@ -1,9 +1,9 @@
 """The official layout of GANimation's checkpoints, for its tests."""
 
 import numpy as np
-from aubench_baselines.ganimation import GANimation
+from aubench_baselines.ganimation.generator import GANimation
 
-from aubench.generator import Request, WeightSource
+from aubench.generators.contract import Request, WeightSource
 
 SHAPE = {"main.0.weight": (64, 15, 7, 7), "main.3.weight": (128, 64, 4, 4),
          "main.6.weight": (256, 128, 4, 4), "main.15.weight": (256, 128, 4, 4),
@@ -42,10 +42,14 @@ class Bomb:
 def request(index=0, size=64, **changes):
     rng = np.random.default_rng(index)
     words = {
-        "sample_id": f"s{index}", "text": "", "aus": (rng.random(12) < 0.4).astype(np.uint8),
-        "intensities": None, "reference": rng.integers(0, 256, (size, size, 3)).astype(np.uint8),
-        "seed": index, "size": size,
-    }  # fmt: skip
+        "sample_id": f"s{index}",
+        "text": "",
+        "aus": (rng.random(12) < 0.4).astype(np.uint8),
+        "intensities": None,
+        "reference": rng.integers(0, 256, (size, size, 3)).astype(np.uint8),
+        "seed": index,
+        "size": size,
+    }
     return Request(**{**words, **changes})
 
 

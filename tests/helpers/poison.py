@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aubench.generator import Generator, GeneratorInfo, SampleFailure, Unsupported
+from aubench.generators.contract import Generator, GeneratorInfo, SampleFailure, Unsupported
 
 PLACE = Path(os.environ["POISON"])
 

@@ -38,3 +38,13 @@ def inception_file(path, seed=0):
     network = Unread(name, layers, feature_extractor_weights_path=nothing)
     torch.save(he(network, seed).state_dict(), path)
     return path
+
+
+def alexnet_file(path):
+    """Write the convolutions of AlexNet in the format that LPIPS reads."""
+    import torchvision
+    from safetensors.torch import save_file
+
+    network = he(torchvision.models.alexnet(weights=None), 1).features
+    save_file({f"features.{name}": value for name, value in network.state_dict().items()}, path)
+    return path

@@ -1,7 +1,7 @@
 """A long text and a tiny base, for tests of Stable Diffusion with LoRA."""
 
 import torch
-from aubench_baselines.sd_base import load_base
+from aubench_baselines.stable_diffusion.base import load_base
 
 LONG = "The lips are firmly pressed and the chin is raised. " * 12
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from aubench.datasets.codings import BP4D_PLUS
-from aubench.datasets.images import SynfacsImages
+from aubench.datasets.readers.codings import BP4D_PLUS
+from aubench.datasets.synfacs.rendered_images import SynfacsImages
 from aubench.facs import AUS, labels_of, parse_aus
 from aubench.synfacs.keys import format_key
 

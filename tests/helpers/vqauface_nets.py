@@ -1,7 +1,7 @@
 """Presets, conditions and codebooks for tests of VQ-AUFace's networks."""
 
 import torch
-from vqauface.conditions import Condition
+from vqauface.networks.conditions import Condition
 from vqauface.presets import preset
 
 TINY, FLAT = preset("tiny"), preset("tiny-flat")

@@ -2,10 +2,11 @@
 
 import numpy as np
 from PIL import Image
-from vqauface.data import ArrayPictures, Faces
-from vqauface.fit import make_loop
 from vqauface.settings import settings_for
+from vqauface.training.data import Faces
+from vqauface.training.fit import make_loop
 
+from aubench.datasets.labelled_faces import ArrayPictures
 from aubench.facs import AUS
 
 
@@ -17,10 +18,14 @@ def faces(images=None, mark="test"):
     images = pixels() if images is None else images
     n, rng = len(images), np.random.default_rng(1)
     return Faces(
-        ArrayPictures(images), ArrayPictures(images[:5]), np.arange(n) % 5,
+        ArrayPictures(images),
+        ArrayPictures(images[:5]),
+        np.arange(n) % 5,
         [("A smile.", "The brows are lowered.")] * n,
-        rng.integers(0, 2, (n, 12)).astype(np.float32), mark, "test",
-    )  # fmt: skip
+        rng.integers(0, 2, (n, 12)).astype(np.float32),
+        mark,
+        "test",
+    )
 
 
 def loop(out, stage, name="tiny", given=None, data=None, **fixed):

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from aubench.generator import Generator, GeneratorInfo, SampleFailure
+from aubench.generators.contract import Generator, GeneratorInfo, SampleFailure
 
 
 class Stranger(Generator):

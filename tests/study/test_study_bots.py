@@ -10,11 +10,13 @@ from scipy import stats
 
 from aubench.cli.main import main
 from aubench.errors import AubenchError
-from aubench.study import answers, bots, simulation
-from aubench.study.local import running
-from aubench.study.scoring import score
-from aubench.study.server import application
-from aubench.study.settings import LINKS
+from aubench.study.analysis import answers
+from aubench.study.analysis.scoring import Bootstrap, score
+from aubench.study.design.files import LINKS
+from aubench.study.server.local import running
+from aubench.study.server.server import application
+from aubench.study.simulation import bots
+from aubench.study.simulation import simulate as simulation
 
 WORTHS = {"a": 8.0, "b": 2.0, "c": 1.0}
 IMAGES = {
@@ -47,8 +49,10 @@ def test_tastes_are_of_raters_and_of_items_and_stay_the_same():
     assert other.utility(2, "a1") != other.utility(2, "a2")
     assert other.utility(2, "a1") != world(item_spread=0.7, seed=6).utility(2, "a1")
     assert one.utility(2, "best") == 50
-    for values in ([one.utility(i, "a0") for i in range(400)],
-                   [other.utility(0, f"a{i}") for i in range(400)]):  # fmt: skip
+    for values in (
+        [one.utility(i, "a0") for i in range(400)],
+        [other.utility(0, f"a{i}") for i in range(400)],
+    ):
         off = (np.array(values) - np.log(8)) / 0.7
         assert stats.kstest(off, "norm").pvalue > 1e-3
 
@@ -125,13 +129,15 @@ def test_a_bot_that_is_refused_says_who_and_why():
 
 def test_a_study_that_is_served_elsewhere_is_marked_as_simulated(study, capsys):
     words = [f"--worth={name}={i + 1}" for i, name in enumerate(study.key.models)]
-    with running(application(study.path, rate=1e6, burst=1e6)) as url, \
-            pytest.raises(SystemExit) as ended:  # fmt: skip
+    with (
+        running(application(study.path, rate=1e6, burst=1e6)) as url,
+        pytest.raises(SystemExit) as ended,
+    ):
         main(["study", "simulate", str(study.path), *words, "--raters", "2", "--url", url])
     assert ended.value.code == 0
     assert f"2 bots, {2 * len(study.design.trials)} rankings stored" in capsys.readouterr().out
     answers.open_store(study.path).close()
-    results = score(study.path, draws=50).results
+    results = score(study.path, bootstrap=Bootstrap(50)).results
     assert results.simulated and results.raters.analysed == 2
 
 

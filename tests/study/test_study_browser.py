@@ -7,27 +7,34 @@ from pathlib import Path
 
 import pytest
 
-from aubench.study.local import running
-from aubench.study.server import application
-from aubench.study.settings import DATABASE
-from aubench.study.store import ANSWERS, RATERS, Store, open_engine, sqlite_url
+from aubench.study.design.files import DATABASE
+from aubench.study.server.local import running
+from aubench.study.server.server import application
+from aubench.study.server.store import ANSWERS, RATERS, Store, open_engine, sqlite_url
+from aubench.study.simulation.bots import public_link
 
 pytestmark = pytest.mark.slow
 
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
 EXPECTED = ("409", "net::ERR_FAILED")
 """Refusals and lost connections that a test brings about; a browser reports them itself."""
-PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+PHONE = {"viewport": {"width": 360, "height": 640}, "has_touch": True, "is_mobile": True}
 DESK = {"viewport": {"width": 1280, "height": 900}}
 
 
 def chromium():
     """Return the browser of the system; without one these tests fail, they are not skipped."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-                 None)  # fmt: skip
+    found = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     if found is None:
         pytest.fail("no chromium: install it (Debian: apt-get install chromium), as .ci/run does")
     return found
@@ -55,16 +62,21 @@ def page_of(browser, study, url):
     """Return a function that opens a rater's link; any error on the page fails the test."""
     errors, contexts = [], []
 
-    def open_page(number=0, context=None, **options):
+    def open_page(number=0, context=None, address=None, **options):
         made = context or browser.new_context(**(options or DESK))
         contexts.append(made)
         page = made.new_page()
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text)
+        page.on(
+            "console",
+            lambda message: (
+                errors.append(message.text)
                 if message.type == "error" and not any(known in message.text for known in EXPECTED)
-                else None)  # fmt: skip
-        page.goto(url + study.link(number))
+                else None
+            ),
+        )
+        page.goto(address or url + study.link(number))
         return page
 
     yield open_page
@@ -109,8 +121,11 @@ def after(page, submit):
     before = json.dumps(count(page))
     until(page, "[...document.querySelectorAll('.card img')].every(i => i.complete)")
     submit()
-    until(page, f"document.getElementById('count').textContent !== {before}"
-                " || !document.getElementById('done').hidden")  # fmt: skip
+    until(
+        page,
+        f"document.getElementById('count').textContent !== {before}"
+        " || !document.getElementById('done').hidden",
+    )
 
 
 def ranking(page):
@@ -187,8 +202,9 @@ STILL = """() => new Promise((done) => {
 def touch(page, session, source, target, hold):
     """Drag with a finger, as the browser's own input events."""
     x, y = box(source)
-    session.send("Input.dispatchTouchEvent",
-                 {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})  # fmt: skip
+    session.send(
+        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
+    )
     page.wait_for_timeout(hold)
     a, b = box(target)
     for step in range(1, 7):
@@ -197,6 +213,15 @@ def touch(page, session, source, target, hold):
         page.wait_for_timeout(15)
     session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     page.wait_for_timeout(80)
+
+
+def faces_first(page):
+    """Whether the resting face and every other stand whole on the first screen, above the tray."""
+    return page.evaluate(
+        "scrollY === 0 && [...document.querySelectorAll('.cards li')].every("
+        "item => item.getBoundingClientRect().bottom"
+        " <= document.querySelector('.bar').getBoundingClientRect().top + 1)"
+    )
 
 
 def test_a_whole_session_by_touch_on_a_small_phone(study, page_of):
@@ -213,7 +238,6 @@ def test_a_whole_session_by_touch_on_a_small_phone(study, page_of):
         ".map(b => b.getBoundingClientRect()).filter(r => r.width < 44 || r.height < 44).length"
     )
     assert small == 0  # every target is large enough for a finger
-    cards.nth(0).scroll_into_view_if_needed()
     touch(page, session, cards.nth(0), slots.nth(1), hold=400)
     assert ranking(page) == "-A-"
     touch(page, session, slots.nth(1), slots.nth(0), hold=0)  # from place to place at once
@@ -226,13 +250,15 @@ def test_a_whole_session_by_touch_on_a_small_phone(study, page_of):
     cards.nth(1).tap()
     cards.nth(2).tap()
     assert ranking(page) == "ACB"
-    page.locator(".enlarge").nth(2).tap()
+    page.locator(".enlarge").nth(3).tap()  # the first is the reference's
     page.locator("#large-ranks button").nth(0).tap()
     assert "place 1" in page.locator("#large-title").inner_text()
     page.locator("#large-close").tap()
     assert ranking(page) == "CAB"
     after(page, page.locator("#submit").tap)
-    for _ in study.design.trials:
+    for number, _ in enumerate(study.design.trials):
+        if number == 0:
+            assert faces_first(page) and page.locator(".reference img").is_visible()
         for index in (1, 2, 0):
             cards.nth(index).tap()
         assert page.evaluate(wide) <= 360
@@ -361,10 +387,12 @@ def test_axe_finds_no_fault(study, page_of, url, size):
     assert faults(page) == []
     agree(page)
     assert faults(page) == []
-    page.locator("summary").click()
+    if not page.locator("#looks").is_visible():
+        page.locator("#criteria > summary").click()
+    page.locator("#described > summary").click()
     for index in (0, 1, 2):
         page.locator(".card").nth(index).click()
-    page.locator(".enlarge").nth(0).click()
+    page.locator(".enlarge").nth(1).click()
     assert faults(page) == []
     page.locator("#large-close").click()
     page.locator("#help-open").click()
@@ -379,6 +407,61 @@ def test_axe_finds_no_fault(study, page_of, url, size):
     page.wait_for_selector("#raters td")
     assert "withdrawn" in page.locator("#raters").inner_text()
     assert faults(page) == []
+
+
+def test_a_recruited_rater_from_the_panel_to_its_code(recruited, page_of):
+    """German, dark, on a phone: consent, form, own page, sentences to rate, code, withdrawal."""
+    with running(application(recruited.path, rate=1e6, burst=1e6)) as address:
+        path = f"{public_link(recruited.path)}?PROLIFIC_PID=p7&STUDY_ID=s1"
+        page = page_of(**{**PHONE, "color_scheme": "dark"}, address=address + path)
+        page.wait_for_selector("#consent:not([hidden])")
+        assert page.evaluate("document.documentElement.lang") == "de"
+        assert "Vor" not in page.url and "/s/" in page.url
+        assert page.locator("#withdraw-open").is_visible()
+        page.locator("#agree").check()
+        page.locator("#begin").tap()
+        page.wait_for_selector("#form:not([hidden])")
+        assert faults(page) == []
+        page.locator("#form-send").tap()
+        assert "Stern" in page.locator("#form-alert").inner_text()
+        page.locator("#q-age").fill("44")
+        page.locator("#q-gender").select_option("Frau")
+        page.locator("#form-send").tap()
+        page.wait_for_selector("#trial:not([hidden])")
+        assert faults(page) == []
+        assert faces_first(page)
+        for number in range(len(recruited.design.places[0]) + 1):
+            for group in page.locator("fieldset").all():
+                group.locator("input").nth(number % 5).check()
+            if number == 1:
+                page.reload()  # what was chosen stays
+                page.wait_for_selector("fieldset")
+                page.wait_for_timeout(50)
+            before = json.dumps(count(page))
+            until(page, "[...document.querySelectorAll('.cards img')].every(i => i.complete)")
+            page.locator("#submit").tap()
+            until(
+                page,
+                f"document.getElementById('count').textContent !== {before}"
+                " || document.getElementById('trial').hidden",
+            )
+            if page.locator("#own").is_visible():
+                assert page.locator("#own-title").inner_text() == "Pause" and faults(page) == []
+                page.locator("#own-next").tap()
+                page.wait_for_selector("#trial:not([hidden])")
+        page.wait_for_selector("#done:not([hidden])")
+        assert "C0DE" in page.locator("#done-end").inner_text() and faults(page) == []
+        back = page.locator("#done-end a").get_attribute("href")
+        assert back == "https://panel.example.org/done?pid=p7"
+        page.locator("#remark").fill("gut")
+        page.locator("#send").tap()
+        page.wait_for_selector("#message-title:has-text('Vielen Dank')")
+        assert len(rows(recruited)) == len(recruited.design.places[0])
+        page.locator("#withdraw-open").tap()  # after a remark, too
+        page.locator("#withdraw-do").tap()
+        page.wait_for_selector("#message-title:has-text('zurückgezogen')")
+        assert not page.locator("#withdraw-open").is_visible()
+        assert rows(recruited) == []
 
 
 def test_the_page_asks_for_nothing_from_elsewhere(study, page_of, url):

@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from aubench.cli.main import main
-from aubench.study import bots
-from aubench.study.settings import DATABASE
-from aubench.study.store import ANSWERS, Store, open_engine, sqlite_url
+from aubench.study.design.files import DATABASE
+from aubench.study.server.store import ANSWERS, Store, open_engine, sqlite_url
+from aubench.study.simulation import bots
 
 SERVE = "import sys; from aubench.cli.main import main; main(['study', 'serve', *sys.argv[1:]])"
 KILLS = 2
@@ -85,9 +85,11 @@ def test_every_acknowledged_ranking_survives_kill_9_and_none_is_twice(study):
     kept = {}
     for row in rows:
         served = {
-            bots.opaque(study.secrets.image_secret, "image", str(row["rater"]), row["trial"], name):
-            name for name in study.design.by_id[row["trial"]].images
-        }  # fmt: skip
+            bots.opaque(
+                study.secrets.image_secret, "image", str(row["rater"]), row["trial"], name
+            ): name
+            for name in study.design.by_id[row["trial"]].images
+        }
         trial = bots.opaque(study.secrets.image_secret, "trial", str(row["rater"]), row["trial"])
         names = {name: image for image, name in served.items()}
         kept[row["rater"], trial] = [names[group[0]] for group in json.loads(row["ranking"])]

@@ -7,16 +7,19 @@ from collections import Counter
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image as Pillow
+from PIL import ImageFilter
 
 from aubench.datasets.samples import SampleSet
-from aubench.engine.folder import RunFolder
 from aubench.errors import AubenchError
 from aubench.facs import parse_aus
-from aubench.protocol import load_protocol
-from aubench.study import orders, sealing, sources, trials
-from aubench.study.creation import create
-from aubench.study.settings import IMAGES, read_consent, read_criteria, read_design
+from aubench.protocols.protocol import load_protocol
+from aubench.storage.run_folder import RunFolder
+from aubench.study.design import likeness, orders, sealing, sources, trials
+from aubench.study.design.creation import create
+from aubench.study.design.files import IMAGES, read_consent, read_criteria, read_design
 
 MODELS = ("alpha-net", "beta-net", "gamma-net")
 
@@ -102,8 +105,9 @@ def test_known_trials_show_one_face_with_the_aus_and_the_rest_without():
                 words = key.split("/")[2].replace("neutral", "")
                 found = {int(part.split("=")[0]) for part in words.split("+") if part}
                 assert not found & judged
-                assert not sources.stray_aus(draft.combination, "+".join(
-                    map(str, sorted(found | judged))))  # fmt: skip
+                assert not sources.stray_aus(
+                    draft.combination, "+".join(map(str, sorted(found | judged)))
+                )
 
 
 def test_every_model_shows_the_same_samples(study):
@@ -233,7 +237,7 @@ def test_criteria_are_there_for_each_combination_in_plain_words():
         ({"models": ("alpha-net", "alpha-net")}, "named twice"),
         ({"per_combination": 201}, "has 200 samples"),
         ({"duplicates": 13}, "13 repetitions of 12"),
-        ({"protocol": "label-input"}, "no run of 'alpha-net' on label-input"),
+        ({"protocol": "label-input"}, "stratum 'all' is no combination of AUs"),
         ({"seed": 6}, "completes the run"),  # other samples, which the runs lack
     ],
 )
@@ -280,9 +284,8 @@ def test_two_runs_of_one_model_ask_which(order, runs, tmp_path):
 
 
 def test_a_run_of_another_protocol_is_refused(order, runs, tmp_path):
-    folder = RunFolder(tmp_path / "other")
-    folder.open({"model": "beta-net", "protocol": "synfacs/conflict", "protocol sha256": "0"},
-                fresh=False)  # fmt: skip
+    stated = {"model": "beta-net", "protocol": "synfacs/conflict", "protocol sha256": "0"}
+    RunFolder.create(tmp_path / "other", stated)
     with pytest.raises(AubenchError, match="other than conflict"):
         create(order([runs], runs={"beta-net": tmp_path / "other"}), tmp_path / "s")
 
@@ -323,7 +326,7 @@ def test_a_study_without_its_consent_text_or_criteria_is_one_line(study, tmp_pat
         path.write_bytes(text)
         with pytest.raises(AubenchError, match="is no table of criteria") as caught:
             read_criteria(path)
-        assert caught.value.hint == "see aubench/study/criteria.toml"
+        assert caught.value.hint == "see aubench/study/design/criteria.toml"
     path.write_text('["12+15"]\ntitle = "t"\nregion = "mouth"\nlooks = ["up", "down"]\n')
     assert read_criteria(path)["12+15"].looks == ("up", "down")
 
@@ -337,25 +340,102 @@ def photographs(references):
     return SampleSet(frame, "photos")
 
 
-def test_known_trials_of_photographs_show_neutral_faces_of_the_same_person_first():
+def test_known_trials_of_photographs_show_faces_of_the_same_person_alone():
     rows = [("ann", f"ann/{i}") for i in range(3)] + [("bob", "bob/0"), ("eve", "eve/0")]
     samples = photographs(rows)
+    # One more face of ann shows brows alone, one of bob shows a mouth.
+    whole = load_protocol("conflict").samples().frame
+    brows = whole[whole["combination"] == "1+4"].head(1)
+    mouth = whole[whole["combination"] == "12+15+17"].head(1)
+    extra = pd.concat([brows, mouth]).assign(
+        sample_id=["x1", "x2"],
+        subject=["ann", "bob"],
+        strata=["12+15", "12+15"],
+        reference=["ann/0", "bob/0"],
+        target=["ann/brows", "bob/mouth"],
+    )
+    samples = SampleSet(pd.concat([samples.frame, extra], ignore_index=True), "photos")
     for seed in range(8):
         (draft,) = trials.draw_known(samples, [], 1, 4, np.random.default_rng(seed))
         own = dict(zip(samples.frame["sample_id"], samples.frame["reference"], strict=True))
-        assert draft.target == f"{draft.sample}/target"
+        assert draft.target == f"{draft.sample}/target" and draft.subject == "ann"
         assert len(set(draft.wrong)) == 3 and own[draft.sample] not in draft.wrong
-        mine = [key for key in draft.wrong if key.startswith(f"{draft.subject}/")]
-        assert list(draft.wrong[: len(mine)]) == mine
-        assert len(mine) == (2 if draft.subject == "ann" else 0)
-    with pytest.raises(AubenchError, match=r"need 5 faces without AUs .*, photos has 4"):
-        trials.draw_known(samples, [], 1, 6, np.random.default_rng(0))
+        assert "ann/brows" in draft.wrong and all(key.startswith("ann/") for key in draft.wrong)
+    with pytest.raises(AubenchError, match=r"need 4 faces of one person .*, photos has 3"):
+        trials.draw_known(samples, [], 1, 5, np.random.default_rng(0))
+
+
+def test_known_trials_show_persons_of_the_trials():
+    samples = load_protocol("conflict").samples()
+    generator = np.random.default_rng(2)
+    used = trials.draw_main(samples.frame, 3, generator)
+    drawn = trials.draw_known(samples, used, 6, 3, generator)
+    assert {draft.subject for draft in drawn} <= {draft.subject for draft in used}
+    assert not {draft.sample for draft in drawn} & {draft.sample for draft in used}
+
+
+def features(image):
+    """What an eye catches first: light, colour, contrast, sharpness, noise, size of the file."""
+    grey = image.mean(axis=2)
+    edges = np.abs(np.diff(grey, axis=0)).mean(), np.abs(np.diff(grey, axis=1)).mean()
+    laplace = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1]
+    laplace = laplace - grey[1:-1, :-2] - grey[1:-1, 2:]
+    size = len(sources.bare_png(image))
+    return [*image.mean((0, 1)), *image.std((0, 1)), *edges, np.log(laplace.var()), np.log(size)]
+
+
+def told_apart(real, known):
+    """Return the area under the curve of a linear discriminant, each face left out in turn."""
+    table = np.array([features(image) for image in [*real, *known]])
+    table = (table - table.mean(0)) / table.std(0)
+    label = np.array([0.0] * len(real) + [1.0] * len(known))
+    score = []
+    for out in range(len(table)):
+        rest = np.arange(len(table)) != out
+        x = np.column_stack([np.ones(rest.sum()), table[rest]])
+        ridge = np.linalg.solve(x.T @ x + 3.0 * np.eye(x.shape[1]), x.T @ (label[rest] - 0.5))
+        score.append(np.r_[1.0, table[out]] @ ridge)
+    score = np.array(score)
+    wins = score[label == 1][:, None] > score[label == 0][None]
+    return wins.mean()
+
+
+def painted(generator):
+    """Return a picture with the spectrum of a photograph: a head before a background."""
+    lines = np.fft.fftfreq(48)
+    falling = 1 / np.maximum(np.hypot(lines[:, None], lines[None]), 1 / 48)
+    waves = np.fft.fft2(generator.standard_normal((48, 48, 3)), axes=(0, 1)) * falling[..., None]
+    texture = np.fft.ifft2(waves, axes=(0, 1)).real
+    y, x = np.mgrid[-1:1:48j, -1:1:48j]
+    head = (x / 0.6) ** 2 + (y / 0.8) ** 2 < 1
+    colours = generator.uniform(60, 200, (2, 3))
+    flat = np.where(head[..., None], *colours[:, None, None])
+    return np.clip(flat + 6 * texture / texture.std(), 0, 255).astype(np.uint8)
+
+
+def test_known_faces_cannot_be_told_from_the_models_by_simple_features():
+    generator = np.random.default_rng(0)
+    plain, hidden = ([painted(generator) for _ in range(60)] for _ in range(2))
+
+    def blurred(image):
+        soft = np.asarray(Pillow.fromarray(image).filter(ImageFilter.GaussianBlur(1.4)))
+        return np.clip(soft * 0.9 + 20, 0, 255).astype(np.uint8)
+
+    def noisy(image):
+        return np.clip(image + generator.normal(0, 14, image.shape), 0, 255).astype(np.uint8)
+
+    for model in (blurred, noisy):
+        real = [model(face) for face in plain]
+        look = likeness.look_of(real, plain)
+        known = [likeness.give(face, look, generator) for face in hidden]
+        assert told_apart(real, hidden) > 0.9  # as they come, they are told at a glance
+        assert 0.35 < told_apart(real, known) < 0.65
 
 
 def test_attention_trials_take_no_sample_twice_and_end_where_none_is_left():
-    samples = photographs([("ann", "ann/0"), ("bob", "bob/0"), ("eve", "eve/0")])
+    samples = photographs([("ann", f"ann/{number}") for number in range(3)])
     drawn = trials.draw_known(samples, [], 3, 2, np.random.default_rng(0))
     assert len({draft.sample for draft in drawn}) == 3
-    with pytest.raises(AubenchError, match=r"no sample of 12\+15 is left") as caught:
+    with pytest.raises(AubenchError, match=r"no sample of 12\+15 .*is left") as caught:
         trials.draw_known(samples, drawn[:1], 3, 2, np.random.default_rng(0))
     assert caught.value.hint == "ask for fewer --gold"

@@ -9,6 +9,7 @@ KEYS = {
     "study create": {"files", "trials", "models", "places", "raters", "balanced"},
     "study simulate": {"bots", "rankings", "expected"},
     "study close": {"study", "closed"},
+    "study erase": {"rater", "removed"},
     "study score": {"models", "combinations", "cells"},
 }
 
@@ -18,13 +19,21 @@ def test_a_study_told_to_machines(runs, tmp_path, capsys):
     names = [path.name.removeprefix("synfacs-conflict-") for path in sorted(runs.iterdir())]
     worths = [word for name in names for word in ("--worth", f"{name}={1 + len(name)}")]
     calls = {
-        "study create": ["--models", ",".join(names), "--runs", runs, "--out", place,
-                         *DRAWN.split()],
+        "study create": [
+            "--models",
+            ",".join(names),
+            "--runs",
+            runs,
+            "--out",
+            place,
+            *DRAWN.split(),
+        ],
         "study links": [place],
         "study simulate": [place, *worths],
         "study close": [place],
         "study score": [place, "--draws", "100"],
-    }  # fmt: skip
+        "study erase": [place, "1"],
+    }
     told = {}
     for path, words in calls.items():
         capsys.readouterr()
@@ -37,3 +46,4 @@ def test_a_study_told_to_machines(runs, tmp_path, capsys):
     assert len(told["study links"]) == simulated["bots"] == made["places"] == 6
     assert simulated["rankings"] > 0 and told["study close"]["closed"] is True
     assert told["study score"]["models"] == names
+    assert told["study erase"]["rater"] == 1 and len(told["study erase"]["removed"]) > 9

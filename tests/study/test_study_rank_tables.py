@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from aubench.cli.main import main
 from aubench.errors import AubenchError
-from aubench.study.rank_tables import (
+from aubench.study.analysis.rank_tables import (
     audit,
     denominators,
     on_grid,
@@ -39,8 +39,13 @@ def faults(table, raters=None, items=None):
 
 
 @settings(deadline=None, max_examples=25)
-@given(st.integers(0, 10**6), st.integers(2, 40), st.integers(1, 8), st.integers(2, 8),
-       st.integers(2, 4))  # fmt: skip
+@given(
+    st.integers(0, 10**6),
+    st.integers(2, 40),
+    st.integers(1, 8),
+    st.integers(2, 8),
+    st.integers(2, 4),
+)
 def test_a_table_of_complete_rankings_has_no_fault(seed, raters, items, k, decimals):
     table = table_from_rows("t", of_rankings(seed, raters, items, k, decimals))
     assert faults(table, raters, items) == []
@@ -64,8 +69,11 @@ def test_the_paper_s_table_as_it_stands():
     found = faults(table, 15, 5)
     sums = {finding.where: finding.what for finding in found if "sums to" in finding.what}
     assert set(sums) == {
-        "AU1 + AU4", "AU6 + AU12 + AU15", "AU6 + AU12 + AU15 + AU17", "AU1 + AU2 + AU4"
-    }  # fmt: skip
+        "AU1 + AU4",
+        "AU6 + AU12 + AU15",
+        "AU6 + AU12 + AU15 + AU17",
+        "AU1 + AU2 + AU4",
+    }
     assert "14.852" in sums["AU6 + AU12 + AU15"] and "-0.148" in sums["AU6 + AU12 + AU15"]
     (grid,) = [finding for finding in found if finding.where == "grid"]
     assert "19 of 30 values are no mean of 15 raters × 5 items" in grid.what
@@ -80,12 +88,18 @@ def test_the_paper_s_table_as_it_stands():
 @pytest.mark.parametrize(
     ("value", "n", "ties", "expected"),
     [
-        ("3.413", 75, False, True), ("3.414", 75, False, False), ("3.5", 1, False, False),
-        ("3.5", 1, True, True), ("3.50", 2, False, True), ("0.333", 3, False, True),
-        ("0.334", 3, False, False), ("2.5", 4, False, True), ("2.13", 8, False, True),
+        ("3.413", 75, False, True),
+        ("3.414", 75, False, False),
+        ("3.5", 1, False, False),
+        ("3.5", 1, True, True),
+        ("3.50", 2, False, True),
+        ("0.333", 3, False, True),
+        ("0.334", 3, False, False),
+        ("2.5", 4, False, True),
+        ("2.13", 8, False, True),
         ("2.12", 8, False, True),  # 2.125, rounded either way
     ],
-)  # fmt: skip
+)
 def test_the_grid_of_possible_means(value, n, ties, expected):
     decimals = len(value.split(".")[1])
     from fractions import Fraction
@@ -121,12 +135,15 @@ def test_tables_in_markdown_csv_and_tsv_are_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no rank table"), ("a,b\n1,2\n", "no rank table"),
+        ("", "no rank table"),
+        ("a,b\n1,2\n", "no rank table"),
         ("x,a,b\nr,1,two\n", "row 'r', column 'b': 'two' is no number"),
-        ("x,a,b\nr,1,nan\n", "no number"), ("x,a,b\nr,1\n", "row 'r' has 1 values"),
-        ("x,a,b\nr,1,2\nr,1,2\n", "occurs twice"), ("x,a,b\nMean,1,2\n", "no row but 'Mean'"),
+        ("x,a,b\nr,1,nan\n", "no number"),
+        ("x,a,b\nr,1\n", "row 'r' has 1 values"),
+        ("x,a,b\nr,1,2\nr,1,2\n", "occurs twice"),
+        ("x,a,b\nMean,1,2\n", "no row but 'Mean'"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_table_is_said_in_one_line(tmp_path, text, message):
     path = tmp_path / "t.csv"
     path.write_text(text)

@@ -6,12 +6,20 @@ import threading
 import pytest
 from starlette.testclient import TestClient
 
-from aubench.study import answers
-from aubench.study.limits import HEADERS, MAX_KEYS, Buckets
-from aubench.study.server import application
-from aubench.study.session import Sessions
-from aubench.study.settings import DATABASE, read_consent
-from aubench.study.store import ANSWERS, RATERS, Answer, Conflict, Store, open_engine, sqlite_url
+from aubench.study.analysis import answers
+from aubench.study.design.files import DATABASE, read_consent
+from aubench.study.server.limits import HEADERS, MAX_KEYS, Buckets
+from aubench.study.server.server import application
+from aubench.study.server.session import Sessions
+from aubench.study.server.store import (
+    ANSWERS,
+    RATERS,
+    Answer,
+    Conflict,
+    Store,
+    open_engine,
+    sqlite_url,
+)
 
 FAST = {"rate": 1e6, "burst": 1e6}
 
@@ -89,13 +97,26 @@ def test_nothing_a_browser_gets_reveals_anything(study):
     assert not ids[0] & ids[1]  # two raters cannot compare notes
     assert len(ids[0]) == 8 * 4  # a repeated trial cannot be told by its ids
     hidden = {
-        *study.key.models, *study.key.images, study.key.secret, study.secrets.image_secret,
-        study.admin, str(study.path), "conflict-0", "sqlite",
-        "duplicate", "target", "vqauface", "oracle", *(t.sample for t in study.key.trials.values()),
-        *(trial.id for trial in study.design.trials), *study.links[2:],
-        *(link for link in study.secrets.links_sha256), study.secrets.admin_sha256,
-        *(entry.subject for entry in study.key.trials.values()), *study.design.combinations,
-    }  # fmt: skip
+        *study.key.models,
+        *study.key.images,
+        study.key.secret,
+        study.secrets.image_secret,
+        study.admin,
+        str(study.path),
+        "conflict-0",
+        "sqlite",
+        "duplicate",
+        "target",
+        "vqauface",
+        "oracle",
+        *(t.sample for t in study.key.trials.values()),
+        *(trial.id for trial in study.design.trials),
+        *study.links[2:],
+        *(link for link in study.secrets.links_sha256),
+        study.secrets.admin_sha256,
+        *(entry.subject for entry in study.key.trials.values()),
+        *study.design.combinations,
+    }
     assert len(seen) > 80
     for response in seen:
         heads = "\n".join(f"{name}: {value}" for name, value in response.headers.items())
@@ -143,8 +164,9 @@ def test_trials_of_others_and_of_later_are_refused(study, client):
     body = {"trial": second["trial"], "ranking": first["images"]}
     assert client.post(link + "rank", json=body).status_code == 422
     assert client.get(f"{link}i/{first['images'][0]}").status_code == 404
-    sessions = Sessions(study.design, study.secrets, "", Store(open_engine(sqlite_url(
-        study.path / DATABASE))))  # fmt: skip
+    sessions = Sessions(
+        study.design, study.secrets, "", Store(open_engine(sqlite_url(study.path / DATABASE)))
+    )
     rater = sessions.store.find(study.secrets.links_sha256[1])
     later = sessions._view(rater.id, study.design.places[rater.place][3], 3)
     body = {"trial": later.id, "ranking": list(later.images)}
@@ -189,10 +211,15 @@ def test_bodies_that_are_huge_or_strange_are_refused(study, client, body, kind, 
 @pytest.mark.parametrize(
     "path",
     [
-        "i/../../../key.sealed.json", "i/..%2f..%2fkey.sealed.json", "i/%2e%2e/study.json",
-        "i/" + "0" * 32, "../../assets/..%2fserver.py", "i/....//server.json", "key.sealed.json",
+        "i/../../../key.sealed.json",
+        "i/..%2f..%2fkey.sealed.json",
+        "i/%2e%2e/study.json",
+        "i/" + "0" * 32,
+        "../../assets/..%2fserver.py",
+        "i/....//server.json",
+        "key.sealed.json",
     ],
-)  # fmt: skip
+)
 def test_paths_lead_nowhere(study, client, path):
     link = study.link(0)
     begin(client, link)
