@@ -66,7 +66,7 @@ def any_path(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", sorted({b.page for b in SHELL if b.reason is None} - ALONE))
-def test_commands_of_a_page_run_from_top_to_bottom(page, scratch, request):
+def test_commands_of_a_page_run_from_top_to_bottom(page, scratch, mp_face, request):
     if page == "docs/data.md":
         request.getfixturevalue("lab")
     for block in blocks(page):
@@ -77,7 +77,7 @@ def test_commands_of_a_page_run_from_top_to_bottom(page, scratch, request):
 
 
 @pytest.mark.parametrize("page", sorted({b.page for b in ALL if b.language == "python"}))
-def test_python_of_a_page_runs_or_at_least_compiles(page, scratch):
+def test_python_of_a_page_runs_or_at_least_compiles(page, scratch, mp_face):
     names = {"__name__": page}
     for block in blocks(page):
         if block.language == "python":
