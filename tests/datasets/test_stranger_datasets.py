@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.metadata import EntryPoint
 
+import forked
 import pytest
 
 from aubench import plugins
@@ -99,23 +100,21 @@ def test_what_a_data_set_must_keep_to(tmp_path):
 def test_a_scaffolded_package_goes_the_whole_way(aubench_home, tmp_path):
     """Written, installed, frozen, run, reported, compared, published, handed in, verified."""
     site, out = tmp_path / "site", tmp_path / "squares"
-    home = {"AUBENCH_HOME": str(tmp_path / "home"), "PYTHONPATH": str(site), "COLUMNS": "200"}
+    home = str(tmp_path / "home")
 
-    def python(*words, **more):
-        done = subprocess.run(
+    def python(*words):
+        subprocess.run(
             [sys.executable, *map(str, words)],
-            capture_output=True,
-            text=True,
+            check=True,
             timeout=900,
             cwd=tmp_path,
-            env={**os.environ, **home},
-            **more,
+            env={**os.environ, "PYTHONPATH": str(site), "AUBENCH_HOME": home},
         )
-        assert not done.returncode, done.stdout + done.stderr
-        return done.stdout
 
     def call(*words):
-        return python("-c", "from aubench.cli.main import main; main()", *words)
+        done = forked.call(words, folder=tmp_path, path=[site], AUBENCH_HOME=home)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def install():
         python(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import random
@@ -120,7 +121,11 @@ def stage(folder: Path, samples: int) -> str:
 
 def prepare() -> None:
     """Import what a run imports, so that a fork of this process starts at once."""
+    sys.path.append(str(Path(__file__).parents[1] / "helpers"))
+    from forked import IMPORTED
 
+    for name in IMPORTED:
+        importlib.import_module(name)
     sys.stdout.flush()
 
 

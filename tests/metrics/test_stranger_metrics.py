@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib.metadata import EntryPoint
 
+import forked
 import pytest
 
 import aubench.metrics
@@ -148,22 +149,20 @@ def test_the_examples_of_docstrings_hold(module):
 def test_a_scaffolded_package_goes_the_whole_way(aubench_home, tmp_path):
     """Written, installed, run, reported, compared, published, handed in, verified."""
     site, out = tmp_path / "site", tmp_path / "glow"
-    home = {"PYTHONPATH": str(site), "COLUMNS": "200"}
 
-    def python(*words, check=0):
-        done = subprocess.run(
+    def python(*words):
+        subprocess.run(
             [sys.executable, *map(str, words)],
-            capture_output=True,
-            text=True,
+            check=True,
             timeout=900,
             cwd=tmp_path,
-            env={**os.environ, **home},
+            env={**os.environ, "PYTHONPATH": str(site)},
         )
-        assert done.returncode == check, done.stdout + done.stderr
-        return done.stdout + done.stderr
 
     def call(*words, check=0):
-        return python("-c", "from aubench.cli.main import main; main()", *words, check=check)
+        done = forked.call(words, folder=tmp_path, path=[site])
+        assert done.returncode == check, done.stdout + done.stderr
+        return done.stdout + done.stderr
 
     call("new-metric", "glow", "--out", out)
     python(

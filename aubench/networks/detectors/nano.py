@@ -25,6 +25,10 @@ def _nano_a() -> nn.Module:
     return MEGraphAU(ResidualTokens(), ResidualTokens.width, 96)
 
 
+def _nano2_a() -> nn.Module:
+    return MEGraphAU(ResidualTokens(placed=True), ResidualTokens.width, 96)
+
+
 def _nano2_b() -> nn.Module:
     return PooledPyramid(side=96)
 
@@ -32,7 +36,7 @@ def _nano2_b() -> nn.Module:
 ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "nano-a": _nano_a,
     "nano-b": PooledPyramid,
-    "nano2-a": _nano_a,
+    "nano2-a": _nano2_a,
     "nano2-b": _nano2_b,
 }
 """Detectors by name: ME-GraphAU's head on a small residual network; an unrelated pyramid, in the

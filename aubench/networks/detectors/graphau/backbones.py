@@ -29,12 +29,23 @@ class Residual(nn.Module):
 
 
 class ResidualTokens(nn.Module):
-    """Residual network from [B, 3, 128, 128] to tokens [B, 64, 192] (nano-a)."""
+    """Residual network from [B, 3, 128, 128] to tokens [B, 64, 192] (nano-a).
+
+    Args:
+        placed: Whether tokens learn where they lie, before and after the body (nano2-a). The head
+            takes means over all tokens, so that what moved can otherwise not be told from what
+            is there.
+    """
 
     width = 192
 
-    def __init__(self) -> None:
+    def __init__(self, placed: bool = False) -> None:
         super().__init__()
+        self.place: nn.Parameter | None = None
+        self.token_place: nn.Parameter | None = None
+        if placed:
+            self.place = nn.Parameter(0.1 * torch.randn(64, 32, 32))
+            self.token_place = nn.Parameter(0.1 * torch.randn(64, self.width))
         self.stem: nn.Conv2d = nn.Conv2d(3, 64, 6, 4, 1, bias=False)
         self.bn: nn.BatchNorm2d = nn.BatchNorm2d(64)
         self.body: nn.Sequential = nn.Sequential(
@@ -46,8 +57,11 @@ class ResidualTokens(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return tokens [B, 64, 192] of the 8 x 8 map."""
-        y: Tensor = self.body(F.relu(self.bn(self.stem(x))))
-        return y.flatten(2).transpose(1, 2)
+        y: Tensor = self.bn(self.stem(x))
+        if self.place is not None:
+            y = y + self.place
+        tokens: Tensor = self.body(F.relu(y)).flatten(2).transpose(1, 2)
+        return tokens if self.token_place is None else tokens + self.token_place
 
 
 class PooledPyramid(nn.Module):
