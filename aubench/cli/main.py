@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "commit": (".results.commit:commit", "Write what a model is held to, before a reveal."),
     "doctor": (".running.doctor:doctor", "Say whether this machine's numbers compare."),
     "compare": (".results.compare:compare", "Compare two runs on the same samples."),
+    "view": (".results.view:view", "Make a page to look at the samples of runs."),
     "models": (".running.models:models", "List the registered generators; show, check, new."),
     "check-generator": (".running.models:check", "Run the conformance suite on a generator."),
     "new-generator": (".running.models:new", "Write a package with a generator, to start from."),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
@@ -17,6 +16,7 @@ from aubench.report.leaderboards.boards import board, fresh_of
 from aubench.report.leaderboards.record_page import record_page
 from aubench.report.places import datasets, roots
 from aubench.report.places import records as record_files
+from aubench.report.site_folder import clear
 from aubench.report.tables.boards import Boards, read_boards
 from aubench.report.tables.table import Cell, Column, Row, Table
 from aubench.storage.files import write_bytes, write_text
@@ -52,7 +52,7 @@ def build(out: Path, folder: Path | None = None) -> list[Path]:
         raise AubenchError(
             f"no records under {roots(folder)[-1]}", "enter one with `aubench report --add`"
         )
-    _clear(out)
+    clear(out, MARK)
     write_text(out / MARK, "made by `aubench leaderboard build`\n")
     for name in ("site.css", "site.js"):
         write_text(
@@ -70,18 +70,6 @@ def build(out: Path, folder: Path | None = None) -> list[Path]:
                 file = kept.get(f"{name}@{digest}", kept.get(name)) if digest else kept.get(name)
                 pages.append(_write_record(out, file, boards.dataset, protocol, name, record))
     return pages
-
-
-def _clear(out: Path) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir() or (any(out.iterdir()) and not (out / MARK).is_file()):
-        raise AubenchError(f"{out} holds files of something else", "choose another --out")
-    for path in out.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def address(dataset: str, protocol: str, model: str) -> str:

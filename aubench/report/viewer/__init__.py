@@ -1,0 +1,1 @@
+"""A local page to look at the samples of runs: faces, readings, points, one beside another."""
