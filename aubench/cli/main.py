@@ -12,6 +12,7 @@ from aubench import __version__
 from aubench.errors import AubenchError, suggest
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": (".running.demo:demo", "Say what the numbers mean, in a minute."),
     "run": (".running.run:run", "Generate, measure and score a model on a protocol."),
     "merge": (".running.merge:merge", "Put the shards of a run together and score them."),
     "estimate": (".running.estimate:estimate", "Predict time, memory and disk of a run."),

@@ -15,7 +15,10 @@ def metrics_of(profile: str, words: str | None, protocol: str, data: str) -> tup
 
     asked_of = load_protocol(protocol, data)
     if words is None:
-        return registry.profile(profile, graded=asked_of.definition.graded)
+        found = registry.profile(profile, graded=asked_of.definition.graded)
+        if profile == "quick":  # what says nothing on the protocol is left out
+            found = tuple(n for n in found if registry.metric(n).applies(asked_of) is None)
+        return found
     chosen = tuple(dict.fromkeys(word.strip() for word in words.split(",") if word.strip()))
     if not chosen:
         raise AubenchError("--metrics names none", f"choose from {', '.join(registry.names())}")

@@ -201,6 +201,7 @@ class Metric(ABC):
         scores: The facts of each score by its name in records, in the order of the rows.
         needs: What must have been measured.
         paper: Whether it is part of the ``paper`` profile.
+        quick: Whether it is part of the ``quick`` profile.
         with_intensities: Whether every profile holds it on protocols that command intensities.
         verifiable: Whether it can be computed again from what a bundle holds.
         unprobed: What a probe of the cost leaves out of it, empty where it is probed whole.
@@ -212,6 +213,7 @@ class Metric(ABC):
     scores: ClassVar[Mapping[str, ScoreFacts]]
     needs: ClassVar[frozenset[Need]] = frozenset()
     paper: ClassVar[bool] = False
+    quick: ClassVar[bool] = False
     with_intensities: ClassVar[bool] = False
     verifiable: ClassVar[bool] = False
     unprobed: ClassVar[str] = ""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aubench.metrics.metric import Metric, Need, ProtocolFacts, ScoreFacts
 
 GROUP = PluginGroup("aubench.metrics", "metric")
-PROFILES = ("paper", "full")
+PROFILES = ("paper", "full", "quick")
 """Named choices of metrics: those of the paper, and all that are installed."""
 
 
@@ -134,6 +134,8 @@ def profile(name: str, *, graded: bool = False) -> tuple[str, ...]:
         name: One of ``PROFILES``.
         graded: Whether the protocol commands intensities.
     """
+    if name == "quick":
+        return tuple(one.name for one in installed() if one.quick)
     return tuple(
         one.name
         for one in installed()

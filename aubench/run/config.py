@@ -287,6 +287,18 @@ class Job:
         return len(keys)
 
 
+def check_count(count: int) -> None:
+    """Refuse samples that are too few to be measured, before any is made.
+
+    Raises:
+        AubenchError: There are too few.
+    """
+    from aubench.evaluate.collect import MINIMUM
+
+    if count < MINIMUM:
+        raise AubenchError(f"only {count} samples to measure", f"ask for at least {MINIMUM}")
+
+
 def prepare(config: RunConfig) -> Job:
     """Check the options of a run and find what they name, before any work.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aubench.errors import AubenchError
 from aubench.run import generator_state
 from aubench.run.build_record import GenerationResult, record_of
-from aubench.run.config import Job, RunConfig, image_source, prepare
+from aubench.run.config import Job, RunConfig, check_count, image_source, prepare
 from aubench.stage_times import COSTS, Meter
 from aubench.storage.files import write_text
 from aubench.storage.run_folder import RunFolder
@@ -110,6 +110,7 @@ def execute(config: RunConfig, backend: ImageBackend = generate_locally) -> Reco
         AubenchError: Bad input, a misbehaving plug-in, or missing weights of the model.
     """
     job = prepare(config)
+    check_count(len(job.samples))
     with RunFolder.exclusive(config.out, job.identity(), fresh=config.fresh) as folder:
         meter = Meter(folder.path / COSTS)
         made = ensure_images(job, folder, meter, backend)

@@ -89,7 +89,7 @@ def test_says_which_assets_it_needs_and_stops(monkeypatch, tmp_path):
     monkeypatch.delenv(VARIABLE, raising=False)
     reason = MagicFace.available() or ""
     assert all(word in reason for word in ("BiSeNet", "antelopev2", "3D morphable", VARIABLE))
-    config = RunConfig("magicface", "label-input", tmp_path / "r", limit=2)
+    config = RunConfig("magicface", "label-input", tmp_path / "r", limit=6)
     with pytest.raises(AubenchError, match="antelopev2"):
         execute(config)
 

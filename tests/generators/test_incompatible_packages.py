@@ -118,7 +118,7 @@ def test_models_doctor_run_and_train_say_so_before_any_work(have, tmp_path, monk
     out = tmp_path / "out"
     for words in (
         ["train", "sd15-lora", "--out", str(out)],
-        ["run", "--model", "sd15-lora", "--protocol", "test2k", "--limit", "2", "--out", str(out)],
+        ["run", "--model", "sd15-lora", "--protocol", "test2k", "--limit", "6", "--out", str(out)],
     ):
         done = CliRunner().invoke(cli, words)
         assert re.search("'sd15-lora' is unavailable: transformers", str(done.exception)), words

@@ -250,7 +250,7 @@ def ask_for_feat():
 def ask_for_ray():
     from aubench.cli.running.run import run
 
-    words = ["--model", "oracle", "--protocol", "conflict", "--limit", "2", "--engine", "ray"]
+    words = ["--model", "oracle", "--protocol", "conflict", "--limit", "6", "--engine", "ray"]
     run.main(words, standalone_mode=False)
 
 

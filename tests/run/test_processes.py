@@ -53,12 +53,20 @@ def test_workers_are_for_either_engine(aubench):
 
 
 def test_shards_need_samples(tmp_path):
-    config = RunConfig("oracle", "conflict", tmp_path / "x", limit=2)
-    with pytest.raises(AubenchError, match="there are only 2 samples"):
-        run_in_processes(config, 3)
+    config = RunConfig("oracle", "conflict", tmp_path / "x", limit=6)
+    with pytest.raises(AubenchError, match="there are only 6 samples"):
+        run_in_processes(config, 7)
 
 
 def test_a_process_at_work_starts_none_of_its_own():
     with working(operator.call, [(workers,), (workers,)], 2, "counting") as found:
         assert list(found) == [1, 1]
     assert workers() >= 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_too_few_samples_are_refused_before_any_is_made(aubench, tmp_path, workers):
+    words = ("run", "--model", "oracle", "--protocol", "conflict", "--limit", 5, "--out", "few")
+    done = aubench(*words, "--workers", workers, check=2)
+    assert "only 5 samples to measure; ask for at least 6" in done.stderr
+    assert not (tmp_path / "few").exists()

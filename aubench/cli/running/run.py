@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from aubench.run.execute import ImageBackend
 
 
+QUICK = 200
+"""Samples of ``--quick``."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """Options of ``aubench run`` that say what is made, and where it goes."""
@@ -46,6 +50,7 @@ class RunOptions:
     out: Path | None
     resume: bool
     check_determinism: bool
+    quick: bool
 
     def config(self, measurement: MeasurementOptions) -> RunConfig:
         """Return the run that is asked for.
@@ -63,6 +68,8 @@ class RunOptions:
             raise AubenchError(
                 "--images and --weights are two names of one thing", "give one of them"
             )
+        if self.quick:
+            measurement = self._quickly(measurement)
         protocol, data, only, called = self._drawn()
         measurement = measurement.chosen_for(data)
         options = named_values("--option", self.words, "saturate=true")
@@ -75,12 +82,14 @@ class RunOptions:
             only=only,
             weights=self.images or self.weights,
             options=options,
-            limit=self.limit,
+            limit=self._limited(),
             seed=self.seed,
             batch_size=self.batch_size,
             device=self.device,
             out=self.out
-            or default_folder(data, protocol, f"{self._called()}{called}", self.limit, self.seed),
+            or default_folder(
+                data, protocol, f"{self._called()}{called}", self._limited(), self.seed
+            ),
             fresh=not self.resume,
             metrics=metrics_of(measurement.profile, measurement.metrics, protocol, data),
             check_determinism=self.check_determinism,
@@ -90,6 +99,25 @@ class RunOptions:
             witness=measurement.witness,
             text_au=measurement.text_au,
         )
+
+    def _limited(self) -> int | None:
+        return QUICK if self.quick and self.limit is None else self.limit
+
+    def _quickly(self, measurement: MeasurementOptions) -> MeasurementOptions:
+        """Return what ``--quick`` measures.
+
+        Raises:
+            AubenchError: Something else is asked for too.
+        """
+        from aubench.errors import AubenchError
+
+        if measurement.metrics is not None or measurement.profile != "paper":
+            raise AubenchError(
+                "--quick chooses the metrics itself", "leave --metrics and --profile out"
+            )
+        if self.for_study is not None:
+            raise AubenchError("--quick and --for-study exclude each other", "leave --quick out")
+        return replace(measurement, profile="quick")
 
     def _drawn(self) -> tuple[str, str, tuple[str, ...], str]:
         """Return protocol, data set, the samples of a study and what its run is called after.
@@ -195,6 +223,7 @@ class EngineOptions:
 @click.option("--resume/--fresh", default=True, show_default=True, help="Go on, or start again.")
 @measurement_options()
 @click.option("--ids", is_flag=True, help="Print the metric id of every number.")
+@click.option("--quick", is_flag=True, help=f"Five rows on {QUICK} samples, or on --limit of them.")
 @click.option(
     "--check-determinism", is_flag=True, help="Make a few samples again, alone, and compare."
 )
@@ -244,24 +273,38 @@ def run(
     if engine_options.engine == "local":
         count = processes_of(config, engine_options.workers)
         if count > 1:
-            return shown(config.out, run_in_processes(config, count), ids=ids)
-    return shown(config.out, execute(config, backend), ids=ids)
+            record = run_in_processes(config, count)
+            return shown(config.out, record, ids=ids, brief=options.quick)
+    return shown(config.out, execute(config, backend), ids=ids, brief=options.quick)
 
 
-def shown(out: Path, record: Record, *, ids: bool) -> Result:
-    """Return the result of a finished run: its record and the files beside it."""
+def shown(out: Path, record: Record, *, ids: bool, brief: bool = False) -> Result:
+    """Return the result of a finished run: its record and the files beside it.
+
+    Args:
+        out: Run folder.
+        record: Of the run.
+        ids: Whether the metric id of every number is printed.
+        brief: Whether only the most telling rows are printed.
+    """
     from aubench.evaluate.evaluate import GRID
     from aubench.metrics.registry import artefacts_of
     from aubench.report.tables.costs import cost_line
     from aubench.report.tables.groups import print_groups
-    from aubench.report.tables.terminal import print_record
+    from aubench.report.tables.in_words import in_words
+    from aubench.report.tables.terminal import print_brief, print_record
 
     names = [GRID, *artefacts_of(row.metric for row in record.scores)]
     files = [out / "record.json", *(path for name in names if (path := out / name).is_file())]
 
     def show() -> None:
-        print_record(record, ids=ids)
-        print_groups(record)
+        if brief and not ids:
+            print_brief(record)
+        else:
+            print_record(record, ids=ids)
+            print_groups(record)
+        for line in in_words(record):
+            click.echo(f"\n{line}")
         click.echo(f"\ncost   {cost_line(record)}\nrecord {files[0]}")
         for path in files[1:]:
             click.echo(f"{'sheet ' if path.suffix == '.png' else 'table '} {path}")

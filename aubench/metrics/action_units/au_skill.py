@@ -161,6 +161,7 @@ class AuSkill(Metric):
     """AU skill by each reader, and the smallest share of the targets' over families of readers."""
 
     name = "skill"
+    quick = True
     order = 5
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DETECTORS})
     paper = True

@@ -25,6 +25,7 @@ class FID(Metric):
     """The Fréchet distance, whole and extrapolated."""
 
     name = "fid"
+    quick = True
     order = 10
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXTRACTOR})
     paper = True

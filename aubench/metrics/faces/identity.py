@@ -126,6 +126,7 @@ class Identity(Metric):
     """Is it still the person of the reference face?"""
 
     name = "identity"
+    quick = True
     order = 110
     needs: ClassVar[frozenset[Need]] = frozenset({Need.IDENTITY, Need.REFERENCE_FACES})
     verifiable = True

@@ -148,6 +148,7 @@ class Motion(Metric):
     """Gain, direction error and spill-over of motion, and the distance of expressions."""
 
     name = "motion"
+    quick = True
     order = 65
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DETECTORS, Need.INTENSITIES})
     paper = True

@@ -93,6 +93,19 @@ def print_record(record: Record, *, ids: bool = False) -> None:
         out.print(f"† {record.model.name} was trained with {seen}")
 
 
+BRIEF = ("au_skill", "motion_gain", "motion_distance", "identity", "fid")
+"""Seen, moved, how far off, still that person, and a face like the others."""
+
+
+def print_brief(record: Record) -> None:
+    """Print the most telling scores of one run, those that it has."""
+    from aubench.console import Grid, print_grid
+
+    found = [row for name in BRIEF if (row := record.score(name)) is not None]
+    rows = [(_title(row), format_score(row)) for row in found]
+    print_grid(Grid(("metric", "value [95 %]"), rows, _heading(record), left=(1,)))
+
+
 OF_AU = re.compile(r"AU\d+")
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aubench.progress import bar
-from aubench.run.config import RunConfig, prepare
+from aubench.run.config import RunConfig, check_count, prepare
 from aubench.run.distributed.merge import merge
 from aubench.run.distributed.shards import Shard, run_shard
 from aubench.storage.run_folder import SHARDS, RunFolder
@@ -60,6 +60,7 @@ def run_in_processes(config: RunConfig, count: int) -> Record:
         AubenchError: As a run; or a process was killed.
     """
     job = prepare(config)
+    check_count(len(job.samples))
     if config.fresh:
         with RunFolder.exclusive(config.out, job.identity(), fresh=True):
             pass
