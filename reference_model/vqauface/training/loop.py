@@ -139,6 +139,15 @@ class Loop(TrainingLoop):
         """Take back the moving average."""
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
 
+    def run(self, *, stop: int | None = None) -> None:
+        """Train to the end, or to a step; close the log for TensorBoard whatever ends it."""
+        try:
+            super().run(stop=stop)
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+
     def save(self) -> None:
         """Write log and checkpoint."""
         if self.is_first:
