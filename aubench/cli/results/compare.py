@@ -125,22 +125,26 @@ def _table(
     title: str, rows: Sequence[Difference], names: tuple[str, str], *, holm: bool = True
 ) -> None:
     from aubench.console import Grid, print_grid
+    from aubench.report.tables.cells import shown_as
 
     last = "p (Holm)" if holm else "p"
     heads = ("", *names, "difference [95 %]", last, "detectable", "n", "better")
     lines = []
     for d in rows:
         arrow = "↑" if d.higher else "↓"
-        ci = f" [{_figure(d.interval[0])}, {_figure(d.interval[1])}]" if d.interval else ""
+        facts = shown_as(d.name)
+        one, two, off = (_figure(v * facts.scale) for v in (d.first, d.second, d.difference))
+        ends = [_figure(v * facts.scale) for v in d.interval or ()]
+        ci = f" [{', '.join(ends)}]" if ends else ""
         better = ("tie" if d.interval else "—") if not d.better else names[d.better - 1]
         lines.append(
             (
-                f"{d.name} {arrow}",
-                _figure(d.first),
-                _figure(d.second),
-                f"{_figure(d.difference)}{ci}",
+                " ".join(filter(None, (d.name, facts.multiple, arrow))),
+                one,
+                two,
+                f"{off}{ci}",
                 _p(d.holm if holm else d.p),
-                "—" if d.detectable is None else _figure(d.detectable),
+                "—" if d.detectable is None else _figure(d.detectable * facts.scale),
                 str(d.n),
                 better,
             )

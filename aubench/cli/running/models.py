@@ -31,7 +31,7 @@ def models(ctx: click.Context) -> Result | None:
 def _print_table(rows: list[Listing]) -> None:
     from aubench.console import Grid, print_grid
 
-    heads = ("model", "inputs", "size", "training", "licence", "package", "status")
+    heads = ("model", "status", "inputs", "size", "training", "licence", "package")
     lines = []
     for row in rows:
         info = row.info
@@ -39,15 +39,15 @@ def _print_table(rows: list[Listing]) -> None:
         lines.append(
             (
                 row.name,
+                row.status,
                 inputs or ("control" if info and info.control else "none"),
                 str(info.size) if info and info.size else "any",
                 info.training if info else "",
                 info.licence if info else "",
                 row.package,
-                row.status,
             )
         )
-    print_grid(Grid(heads, lines, left=range(len(heads)), prose=(3, 6)))
+    print_grid(Grid(heads, lines, left=range(len(heads)), prose=(1, 4)))
 
 
 @models.command()

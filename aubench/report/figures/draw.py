@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 REPORTED = "‡"
 DASH = "—"
 TIE = "≈"
-LEGEND = (
-    "**best**, second underlined, ≈ ties with the best (the interval of the paired difference "
-    "holds zero); controls are not ranked"
+PLACES = {1: "¹", 2: "²"}
+"""Where no weight can be shown, as in a file or without colours."""
+TIED = (
+    "≈ ties with the best (the interval of the paired difference holds zero); controls are not "
+    "ranked"
 )
+LEGEND = f"**best**, second underlined, {TIED}"
 
 
 def heading(column: Column) -> str:
@@ -47,11 +50,11 @@ def plain(cell: Cell) -> str:
     return text
 
 
-def footer(table: Table) -> list[str]:
+def footer(table: Table, legend: str = LEGEND) -> list[str]:
     """Return the lines under a table: legend, what holds for all of it, footnotes."""
     lines = []
     if any(cell.rank for row in table.rows for cell in row.cells):
-        lines.append(LEGEND.replace("**", "") + ".")
+        lines.append(legend.replace("**", "") + ".")
     if any(column.source == "reported" for column in table.columns):
         lines.append(f"{REPORTED} reported by the paper, not measured here.")
     if any(not column.informative for column in table.columns):
@@ -235,7 +238,7 @@ def print_table(table: Table) -> None:
     heads = [table.corner, *(_head(table, column) for column in table.columns)]
     out = console()
     print_grid(Grid(heads, rows, caption(table), left=words, prose=words), out)
-    for line in footer(table):
+    for line in footer(table, f"¹ best, ² second, {TIED}"):
         out.print(line, soft_wrap=True)
     out.print()
 
@@ -248,7 +251,7 @@ def _text(text: str, style: str = "") -> Text:
 
 def _terminal_cell(table: Table, cell: Cell) -> Text:
     value, _, rest = plain(cell).partition(" [")
-    text = _text(value, {1: "bold", 2: "underline"}.get(cell.rank, ""))
+    text = _text(value + PLACES.get(cell.rank, ""), {1: "bold", 2: "underline"}.get(cell.rank, ""))
     out = _text("")
     out.append_text(text)
     out.append((f" [{rest}" if rest else "") + (f" {TIE}" if cell.tied else ""))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from aubench.errors import AubenchError
 from aubench.report.tables import measured_tables
 from aubench.report.tables.boards import Boards
-from aubench.report.tables.paper import Paper, PaperRow, PaperTable, load_paper
+from aubench.report.tables.cells import shown_as
+from aubench.report.tables.paper import Paper, PaperColumn, PaperRow, PaperTable, load_paper
 from aubench.report.tables.table import EMPTY, Cell, Column, Row, Table, ranked
+
+if TYPE_CHECKING:
+    from aubench.metrics.metric import ScoreFacts
 
 Which = Literal["reported", "measured", "both"]
 
@@ -46,7 +50,7 @@ def build(number: int, boards: Boards, which: Which = "both", paper: Paper | Non
 def reported(printed: PaperTable, note: str) -> Table:
     """Return a table of the paper as printed."""
     columns = tuple(
-        Column(c.key, c.title, "reported", c.higher, informative=c.informative)
+        Column(c.key, c.title, "reported", c.higher, _facts(c).multiple, informative=c.informative)
         for c in printed.columns
     )
     rows = tuple(
@@ -71,16 +75,23 @@ def reported(printed: PaperTable, note: str) -> Table:
     return ranked(table)
 
 
+def _facts(column: PaperColumn) -> ScoreFacts:
+    """Return how a printed column is shown: in the scale of what is measured beside it."""
+    return shown_as(column.metric or column.key)
+
+
 def _reported(printed: PaperTable, row: PaperRow, key: str) -> Cell:
     column = next(c for c in printed.columns if c.key == key)
     metric = column.metric or (key if column.higher is not None else "")
+    facts, value = _facts(column), row.values.get(key)
     return Cell(
-        value=row.values.get(key),
+        value=None if value is None else value * facts.scale,
+        unit=facts.multiple,
         words=row.words.get(key, ""),
         metric=metric,
         id=f"{metric}|reported|table={printed.number}" if metric else "",
         higher=column.higher,
-        digits=column.digits,
+        digits=max(0, column.digits - facts.exponent),
         n=printed.n,
         source="reported",
         notes=(row.missing[key],) if key in row.missing else (),

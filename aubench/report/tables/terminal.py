@@ -179,7 +179,7 @@ def board_grid(
         mark = told_apart(twins)[twins.index(id_)]
         marks = [word for word in (mark, str(i + 1) if ids else "") if word]
         heads.append(_title(row) + "".join(f" ({word})" for word in marks))
-    rows = []
+    rows, places = [], _places(records, columns)
     for record in sorted(records, key=lambda r: (r.model.control, r.model.name)):
         mark = "†" if record.model.metrics_in_training else ""
         kind = " (control)" if record.model.control else ""
@@ -189,11 +189,38 @@ def board_grid(
                 record.model.name + mark + kind,
                 *(
                     _marked(record, cell if cell and cell.id == id_ else None)
+                    + places.get((record.model.name, id_), "")
                     for cell, (_, id_) in zip(cells, columns, strict=True)
                 ),
             ]
         )
     return Grid(heads, rows, name)
+
+
+PLACES = ("¹", "²")
+RANKED = "¹ best, ² second of the models; controls are not ranked"
+
+
+def _places(
+    records: Sequence[Record], columns: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], str]:
+    """Return the marks of the best and the second model by name and metric id."""
+    out = {}
+    for metric, id_ in columns:
+        if shown_as(metric).ideal is not None:
+            continue
+        found = [
+            (row.value if row.higher_is_better else -row.value, record.model.name)
+            for record in records
+            if not record.model.control
+            and (row := record.score(metric)) is not None
+            and row.value is not None
+            and row.id == id_
+        ]
+        if len(found) > 1:
+            best = sorted(found, reverse=True)
+            out |= {(name, id_): mark for (_, name), mark in zip(best, PLACES, strict=False)}
+    return out
 
 
 def _marked(record: Record, row: ScoreRow | None) -> str:
@@ -217,6 +244,8 @@ def print_board(
     rows = [record.score(metric) for record in records for metric, _ in columns]
     if not all(row.informative for row in rows if row is not None):
         out.print(UNINFORMATIVE)
+    if _places(records, columns):
+        out.print(RANKED)
     led = any(metric == LEADING for metric, _ in columns)
     if not led and (metrics is None or LEADING in metrics):
         out.print(f"{heading(LEADING)}: —, no record here holds it; run the models again")
