@@ -205,7 +205,7 @@ def _places(
     records: Sequence[Record], columns: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], str]:
     """Return the marks of the best and the second model by name and metric id."""
-    out = {}
+    out: dict[tuple[str, str], str] = {}
     for metric, id_ in columns:
         if shown_as(metric).ideal is not None:
             continue
