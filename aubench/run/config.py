@@ -152,30 +152,24 @@ def load_generator(config: RunConfig, samples: SampleSet, images: ImageSource) -
     Raises:
         AubenchError: It is unavailable, or its plug-in raised.
     """
-    from aubench.generators.registry import generator_class
+    from aubench.generators.registry import (
+        check_available,
+        generator_class,
+        generator_info,
+        load_with,
+    )
 
     cls = generator_class(config.model)
-    reason = cls.available()
-    if reason is not None:
-        raise AubenchError(f"model '{config.model}' is unavailable: {reason}")
+    info = generator_info(cls, config.model)
+    check_available(cls, config.model)
     if config.weights is not None and not config.weights.exists():
         raise AubenchError(f"--weights {config.weights} does not exist")
     options: dict[str, Any] = dict(config.options)
-    if cls.info.control:
+    if info.control:
         if options:
             raise AubenchError(f"control '{config.model}' has no option '{next(iter(options))}'")
         options |= {"samples": samples, "images": images}
-    try:
-        return cls.load(
-            WeightSource(config.weights), device=config.device, dtype="float32", **options
-        )
-    except AubenchError:
-        raise
-    except Exception as error:
-        raise AubenchError(
-            f"model '{config.model}' failed to load: {type(error).__name__}: {error}",
-            "check its weights and its plug-in",
-        ) from error
+    return load_with(cls, config.model, WeightSource(config.weights), config.device, **options)
 
 
 @dataclass(frozen=True)
@@ -243,13 +237,15 @@ class Job:
         Raises:
             AubenchError: As ``load_generator``; or it cannot do what is planned.
         """
+        from aubench.generators.registry import begin
+
         generator = load_generator(self.config, self.samples, self.images)
         info = generator.info
         check_inputs(info, self.protocol)
         size = info.size or self.protocol.size
         known = frozenset(self.protocol.samples().ids)
         ids = tuple(part.ids)
-        generator.begin(Plan(ids, known, size))
+        begin(generator, Plan(ids, known, size))
         return Loaded(generator, info, size)
 
     def evaluation(
@@ -293,7 +289,7 @@ def prepare(config: RunConfig) -> Job:
     Raises:
         AubenchError: Names the option at fault.
     """
-    from aubench.generators.registry import generator_class
+    from aubench.generators.registry import generator_class, generator_info
     from aubench.metrics.metric import Need
     from aubench.networks.network_choice import NetworkChoice
     from aubench.protocols.protocol import load_protocol
@@ -306,7 +302,7 @@ def prepare(config: RunConfig) -> Job:
         config.text_au,
     )
     choices.check()
-    info = generator_class(config.model).info
+    info = generator_info(generator_class(config.model), config.model)
     protocol = load_protocol(config.protocol, config.data)
     if Need.DETECTORS in registry.needs(config.metrics):
         choices.check_detectors(config.data, config.device)
