@@ -36,8 +36,8 @@ class GeneratorInfo:
         needs: The option of ``aubench run`` without which it cannot be loaded; "" for none.
 
     Raises:
-        AubenchError: A field is of another type, the name is none for a file, or inputs or
-            networks are unknown.
+        AubenchError: A field is of another type, the name is none for a file, or an input is
+            unknown.
     """
 
     name: str

@@ -43,11 +43,19 @@ def check_info(info: GeneratorInfo) -> None:
         _check_names(where, field, values[field], tuple, "a tuple such as ('a', 'b')")
     _check_names(where, "inputs", values["inputs"], (frozenset, set), "a frozenset")
     _check_known(where, "inputs", sorted(info.inputs), sorted(INPUTS))
-    stated = [name for name in info.metrics_in_training if not name.startswith(TEXT)]
+
+
+def check_networks(model: str, metrics_in_training: Sequence[str]) -> None:
+    """Refuse networks in ``metrics_in_training`` that no metric id names: they would mark nothing.
+
+    Raises:
+        AubenchError: Names the first, and the nearest that is known.
+    """
+    stated = [name for name in metrics_in_training if not name.startswith(TEXT)]
     if stated:
         variants = [name.partition(":")[0] for name in stated]
         known = [*judging_names(), f"{TEXT}nano"]
-        _check_known(where, "metrics_in_training", variants, known)
+        _check_known(f"info of model {model!r}", "metrics_in_training", variants, known)
 
 
 def check_name(where: str, name: str) -> None:

@@ -14,7 +14,7 @@ from aubench.generators.contract import (
     SampleFailure,
     WeightSource,
 )
-from aubench.generators.info_checks import check_name
+from aubench.generators.info_checks import check_name, check_networks
 from aubench.plugins import Fault, PluginError, PluginGroup, plain_line, wall
 from aubench.plugins.group import import_seconds, raised
 
@@ -58,6 +58,8 @@ def generator_class(name: str) -> type[Generator]:
     loaded = GROUP.load(name)
     if not (isinstance(loaded, type) and issubclass(loaded, Generator)):
         raise GROUP.wrong(name, "an aubench.Generator")
+    if isinstance(getattr(loaded, "info", None), GeneratorInfo):
+        check_networks(name, loaded.info.metrics_in_training)
     return loaded
 
 
@@ -140,6 +142,7 @@ def load_with(
         )
     if not isinstance(getattr(made, "info", None), GeneratorInfo):
         raise AubenchError(f"model '{name}' has no GeneratorInfo as its info", "give it one")
+    check_networks(name, made.info.metrics_in_training)
     return made
 
 

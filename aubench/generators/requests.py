@@ -60,6 +60,8 @@ def check_images(
 
     where = f"model '{name}' at sample {batch[0].sample_id}"
     remedy = f"return uint8 [{len(batch)}, {size}, {size}, 3]"
+    if isinstance(value, np.ma.MaskedArray):
+        raise AubenchError(f"{where} returned a masked array", remedy)
     if not isinstance(value, np.ndarray):
         raise AubenchError(f"{where} returned {type(value).__name__}, not an array", remedy)
     if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
@@ -121,7 +123,7 @@ def call_with(generator: Generator, batch: list[Request], size: int) -> npt.NDAr
             )
         return PluginError(
             f"model '{name}' raised {fault.kind} at sample {batch[0].sample_id} "
-            f"(batch of {len(batch)}): {fault.text}",
+            f"(batch of {len(batch)})" + (f": {fault.text}" if fault.text else ""),
             "mend the plug-in; with the same code the run resumes where it stopped",
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,12 @@ from aubench.errors import AubenchError
 from aubench.generators.contract import GeneratorInfo, Plan, WeightSource
 from aubench.metrics import registry
 from aubench.storage.files import sha256_file
+from aubench.storage.run_folder import CODE
 
 if TYPE_CHECKING:
     from aubench.datasets.samples import ImageSource, SampleSet
     from aubench.evaluate.collect import Evaluation
+    from aubench.generators.code_identity import CodeIdentity
     from aubench.generators.contract import Generator
     from aubench.networks.network_choice import NetworkChoice
     from aubench.protocols.protocol import Protocol
@@ -229,7 +232,16 @@ class Job:
             if weights and weights.is_file()
             else str(weights or "own"),
             **({"only": len(config.only)} if config.only else {}),
+            **self.code.plain(),
+            CODE: self.code.tag,
         }
+
+    @cached_property
+    def code(self) -> CodeIdentity:
+        """By what code the images are made."""
+        from aubench.generators.code_identity import code_identity
+
+        return code_identity(self.config.model)
 
     def load(self, part: SampleSet) -> Loaded:
         """Load the generator and tell it that a part of the samples will be asked for.
