@@ -15,7 +15,7 @@ from aubench.generators.contract import (
     WeightSource,
 )
 from aubench.generators.info_checks import check_name, check_networks
-from aubench.plugins import Fault, PluginError, PluginGroup, plain_line, wall
+from aubench.plugins import Fault, PluginError, PluginGroup, behind_wall, plain_line
 from aubench.plugins.group import import_seconds, raised
 
 GROUP = PluginGroup("aubench.generators", "model", "`aubench models` lists them")
@@ -109,7 +109,7 @@ def calling(
         seconds: Time limit.
     """
     describe = raised(f"model '{name}'", doing)
-    return wall(top_module(model), describe, passing=(SampleFailure,), seconds=seconds)
+    return behind_wall(top_module(model), describe, passing=(SampleFailure,), seconds=seconds)
 
 
 def load_with(
@@ -133,7 +133,7 @@ def load_with(
             f"model '{name}' failed to load: {fault}", "check its weights and its plug-in"
         )
 
-    with wall(top_module(cls), describe):
+    with behind_wall(top_module(cls), describe):
         made: Any = cls.load(weights, device=device, dtype="float32", **options)
     if not isinstance(made, Generator):
         raise AubenchError(

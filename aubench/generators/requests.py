@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aubench.errors import AubenchError
 from aubench.generators.contract import Request, SampleFailure
 from aubench.generators.registry import top_module
-from aubench.plugins import Fault, PluginError, wall
+from aubench.plugins import Fault, PluginError, behind_wall
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,6 +127,6 @@ def call_with(generator: Generator, batch: list[Request], size: int) -> npt.NDAr
             "mend the plug-in; with the same code the run resumes where it stopped",
         )
 
-    with wall(top_module(generator), describe, passing=(SampleFailure,)):
+    with behind_wall(top_module(generator), describe, passing=(SampleFailure,)):
         value = generator.generate(list(batch))
     return check_images(value, batch, name, size)

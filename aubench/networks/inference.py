@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from aubench.errors import AubenchError
 from aubench.networks.network import Arrays, Images, Network
-from aubench.plugins import wall
+from aubench.plugins import behind_wall
 from aubench.plugins.group import raised
 from aubench.progress import bar
 
@@ -142,7 +142,7 @@ def _look(network: Network, images: Images) -> Arrays:
     top = type(network).__module__.partition(".")[0]
     if top == __name__.partition(".")[0]:
         return network(own)
-    with wall(top, raised(f"network '{network.name}'", "a pass")):
+    with behind_wall(top, raised(f"network '{network.name}'", "a pass")):
         return network(own)
 
 

@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from aubench.errors import AubenchError, suggest
-from aubench.plugins.wall import Fault, PluginError, fault_of, wall
+from aubench.plugins.wall import Fault, PluginError, behind_wall, fault_of
 
 IMPORT_SECONDS = 120.0
 """How long a plug-in may take to be imported; ``AUBENCH_IMPORT_SECONDS`` sets another limit."""
@@ -99,7 +99,7 @@ class PluginGroup:
             return PluginError(f"{what}: {fault}", remedy)
 
         try:
-            with wall(owner_of(point), describe, seconds=import_seconds()):
+            with behind_wall(owner_of(point), describe, seconds=import_seconds()):
                 return point.load()
         except PluginError:
             raise
@@ -117,7 +117,7 @@ class PluginGroup:
         """
         if not self.foreign(name):
             return nullcontext()
-        return wall(owner_of(self.point(name)), raised(f"{self.kind} '{name}'", doing))
+        return behind_wall(owner_of(self.point(name)), raised(f"{self.kind} '{name}'", doing))
 
     def guarded(self, name: str, made: Any, methods: Iterable[str]) -> Any:
         """Return an object of a plug-in whose methods of these names run behind the wall.

@@ -57,9 +57,10 @@ class Surroundings:
         changes: Changes = {}
         for setting in _settings():
             before, now = self._values.get(setting.name, setting.initial), setting.read()
-            if before is None or now is None or before == now:
+            if before is None or before == now:
                 continue
-            changes[setting.name] = _difference(before, now) if isinstance(now, dict) else now
+            if now is not None:
+                changes[setting.name] = _difference(before, now) if isinstance(now, dict) else now
             _write(setting, before)
         return changes
 

@@ -25,6 +25,9 @@ from aubench.plugins.process_state import Changes, Streams, Surroundings, apply
 LONGEST = 400
 """Characters of a foreign message that are shown."""
 
+AGAIN = 1.0
+"""Seconds between interruptions of a plug-in that swallows them."""
+
 FELL_OUT = 70
 """Exit code of a forked child that left the plug-in's code."""
 
@@ -98,7 +101,7 @@ class _OverdueError(BaseException):
 
 
 @contextmanager
-def wall(
+def behind_wall(
     owner: str,
     describe: Callable[[Fault], AubenchError],
     *,
@@ -203,7 +206,7 @@ def _limit(seconds: float | None) -> Iterator[None]:
 
     start = time.monotonic()
     before = signal.signal(signal.SIGALRM, ring)
-    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
     try:
         yield
     finally:
