@@ -212,12 +212,14 @@ def at_fault(error: BaseException) -> AubenchError | None:
 @lru_cache(maxsize=8)
 def _foreign_owners(path: tuple[str, ...]) -> Mapping[str, str]:
     """Return what the plug-ins of other packages are called, by their top modules."""
-    return {
-        owner_of(point): f"{group.partition('.')[2].removesuffix('s')} '{point.name}'"
-        for group in GROUPS
-        for point in entry_points(group=group)
-        if point.dist is None or point.dist.name != OURS
-    }
+    out: dict[str, str] = {}
+    for group in GROUPS:
+        for point in entry_points(group=group):
+            if point.dist is None or point.dist.name != OURS:
+                name = f"{group.partition('.')[2].removesuffix('s')} '{point.name}'"
+                known = out.get(owner_of(point))
+                out[owner_of(point)] = f"{known}, {name}" if known else name
+    return out
 
 
 def warn_of(error: AubenchError) -> None:
