@@ -90,7 +90,7 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
 
 def _settings() -> Iterator[Setting]:
     yield Setting("folder", _folder, os.chdir)
-    yield Setting("umask", _umask, os.umask)
+    yield Setting("umask", _umask, lambda mask: _ignored(os.umask(mask)))
     yield Setting("environment", lambda: dict(os.environ), _set_environment)
     yield Setting("arguments", lambda: list(sys.argv), _set_arguments)
     yield Setting("recursion", sys.getrecursionlimit, sys.setrecursionlimit)

@@ -245,11 +245,10 @@ class ImportedImages:
                 self._open[pack] = zipfile.ZipFile(pack)
             data = self._open[pack].read(member(frame_of(key)))
             with Image.open(io.BytesIO(data), formats=["PNG"]) as opened:
-                whole = np.asarray(opened, np.uint8)
-                resized = opened
+                face = whole = np.asarray(opened, np.uint8)
                 if opened.size != (size, size):
                     resized = opened.resize((size, size), Image.Resampling.BICUBIC)
-                face = np.asarray(resized, np.uint8)
+                    face = np.asarray(resized, np.uint8)
         except (*CORRUPT, KeyError, SyntaxError, ValueError) as error:
             raise AubenchError(f"{pack} does not hold {key}", "import again") from error
         digest = str(_column(self._record.name, "pixels", self.fingerprint)[row])
