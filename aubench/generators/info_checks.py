@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aubench.errors import AubenchError, suggest
-
-if TYPE_CHECKING:
-    from aubench.generators.contract import GeneratorInfo
 
 INPUTS = frozenset({"text", "au", "reference"})
 """What a generator may ask to be conditioned on."""
@@ -24,8 +21,11 @@ TEXTS = ("name", "training", "licence", "citation", "summary", "needs")
 SETS = ("trained_on", "metrics_in_training")
 
 
-def check_info(info: GeneratorInfo) -> None:
+def check_info(info: Any) -> None:
     """Refuse an info that a record could not tell, or that a table would misread.
+
+    Args:
+        info: A ``GeneratorInfo`` that is being made.
 
     Raises:
         AubenchError: Names the field, what it holds and what it should.

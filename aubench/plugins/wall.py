@@ -29,7 +29,7 @@ AGAIN = 1.0
 """Seconds between interruptions of a plug-in that swallows them."""
 
 FELL_OUT = 70
-"""Exit code of a forked child that left the plug-in's code."""
+"""Exit code of a forked child that left the plug-in's code, and of a thread that ends it all."""
 
 WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 """Signals whose handlers are put back."""
@@ -219,14 +219,19 @@ def _limit(seconds: float | None) -> Iterator[None]:
 
 @contextmanager
 def _no_exit() -> Iterator[None]:
-    """Let `os._exit` raise in this thread of this process; forked children may end by it."""
+    """Let `os._exit` raise in this thread; other threads end this process, never with code 0.
+
+    Forked children may end by it as they like.
+    """
     real, process, thread = os._exit, os.getpid(), threading.get_ident()
     at_work = [True]
 
     def refuse(status: int) -> None:
-        if at_work and os.getpid() == process and threading.get_ident() == thread:
+        if not at_work or os.getpid() != process:
+            real(status)
+        if threading.get_ident() == thread:
             raise _LeftError
-        real(status)
+        real(status or FELL_OUT)
 
     os._exit = refuse  # type: ignore[assignment]
     try:

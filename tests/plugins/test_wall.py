@@ -166,6 +166,19 @@ def test_the_real_exit_is_that_of_a_name_imported_before():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
 
 
+def test_a_thread_that_ends_the_process_does_not_end_it_well():
+    def block():
+        thread = threading.Thread(target=lambda: os._exit(0))
+        thread.start()
+        thread.join()
+
+    child = os.fork()
+    if not child:
+        behind(block)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == FELL_OUT
+
+
 CHANGES = {
     "float64": lambda: torch.set_default_dtype(torch.float64),
     "float16": lambda: torch.set_default_dtype(torch.float16),

@@ -124,10 +124,12 @@ def read_record(name: str) -> ImportRecord:
 def _record(path: Path, changed: int) -> ImportRecord:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        if data.pop("sha256", None) != sha256_json(data):
+        stated = data.pop("sha256", None)
+        found = ImportRecord(**data)
+        if stated != sha256_json(data):
             raise AubenchError(f"{path} was changed since the import", "import again")
-        return ImportRecord(**data)
-    except (OSError, ValueError, TypeError) as error:
+        return found
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise AubenchError(f"{path} is no record of an import", "import again") from error
 
 
