@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from aubench.audit.corrupt import KINDS, LABEL_KINDS, corruptions
 from aubench.datasets import DEFAULT_DATASET, default_networks, image_source
 from aubench.errors import AubenchError
-from aubench.evaluate.feature_cache import content_key, features, read_arrays, reference_path
+from aubench.evaluate.feature_cache import PixelReader, content_key, features, reference_path
 from aubench.facs import AUS, combination_name, parse_aus
 from aubench.networks.inference import DetectorNetwork, readings
 from aubench.protocols.protocol import Protocol, load_protocol
@@ -402,23 +403,21 @@ def _looked_at(
     networks: list[Network],
 ) -> list[dict[str, Arrays]]:
     """Return what networks see of each condition's faces."""
-
-    def load(names: Sequence[str]) -> npt.NDArray[np.uint8]:
-        return source.load_many(names, size)
-
+    reader = PixelReader(source, size)
     contents = [content_key(source.fingerprint, str(size), *names) for names in keys]
     places = [{n.name: reference_path(content, n) for n in networks} for content in contents]
-    missing = [
-        names
-        for names, content, place in zip(keys, contents, places, strict=True)
-        if any(
-            read_arrays(place[n.name], content_key(content, n.id, n.sha256), len(names)) is None
-            for n in networks
-        )
-    ]
-    source.prefetch([key for names in missing for key in names], size, "render corrupted faces")
+    source.prefetch([key for names in keys for key in names], size, "render corrupted faces")
     parts = []
-    for i, (names, content, place) in enumerate(zip(keys, contents, places, strict=True)):
+    for i, (names, place) in enumerate(zip(keys, places, strict=True)):
         kind, level = plan.conditions[i]
-        parts.append(features(names, load, networks, place, content, f"measure {kind} {level}"))
+        parts.append(
+            features(
+                names,
+                reader.load,
+                networks,
+                place,
+                partial(reader.digest, names),
+                f"measure {kind} {level}",
+            )
+        )
     return parts

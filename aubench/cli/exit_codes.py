@@ -14,6 +14,8 @@ from io import TextIOWrapper
 import click
 
 from aubench.errors import AubenchError
+from aubench.plugins import at_fault
+from aubench.plugins.wall import fault_of
 
 OK, FOUND, BAD_INPUT, BUG, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 70, 130, 141
 """Exit codes; docs/cli.md says what each means."""
@@ -43,8 +45,6 @@ def run_to_end(command: click.Command, words: Sequence[str], prog_name: str) -> 
     try:
         result = command.main(args=list(words), prog_name=prog_name, standalone_mode=False)
         return _flushed(result if isinstance(result, int) else OK)
-    except SystemExit as error:
-        return _flushed(error.code)
     except BaseException as error:
         return report_error(error, words)
 
@@ -65,7 +65,9 @@ def report_error(error: BaseException, words: Sequence[str]) -> int:
         return _say(f"interrupted{more}", INTERRUPTED)
     if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 and later: a group alone
         return _say(str(error), BAD_INPUT)
-    mendable = _mendable(error)
+    mendable = _mendable(error) or at_fault(error)
+    if mendable is None and isinstance(error, SystemExit):  # no command of ours ends so
+        mendable = AubenchError(f"ended before there was a result: {fault_of(error).text}")
     if mendable is None:
         traceback.print_exception(error)
         return _say(

@@ -1,16 +1,17 @@
 """What a command prints: for people by default, for machines with ``--json``.
 
 A command returns a `Result`; `results` adds the option and prints one of its two faces. Whatever
-else is written to stdout while a command works with ``--json`` goes to stderr, so that stdout
-holds one JSON document and nothing more.
+else is written to stdout while a command works with ``--json`` goes to stderr, by child processes
+and C code too, so that stdout holds one JSON document and nothing more.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Callable, Mapping, Set
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import wraps
 from math import isfinite
@@ -61,7 +62,7 @@ def results(command: Command) -> Command:
     @wraps(command)
     def wrapped(*args: Any, as_json: bool, **kwargs: Any) -> int:
         machine = as_json or _asked_before()
-        with redirect_stdout(sys.stderr) if machine else nullcontext():
+        with stdout_to_stderr() if machine else nullcontext():
             found: Result | None = command(*args, **kwargs)
         if found is None:
             return 0
@@ -75,6 +76,35 @@ def results(command: Command) -> Command:
 
     option = click.option("--json", "as_json", is_flag=True, help="Print JSON; see docs/cli.md.")
     return option(wrapped)  # type: ignore[return-value]
+
+
+@contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Send to stderr what anything writes to stdout meanwhile: Python, C code, child processes."""
+    sys.stdout.flush()
+    try:
+        kept, target = os.dup(1), os.dup(2)
+    except OSError:  # one of them is closed
+        with redirect_stdout(sys.stderr):
+            yield
+        return
+    try:
+        os.dup2(target, 1)
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _flush_c_streams()
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(target)
+
+
+def _flush_c_streams() -> None:
+    """Let C code write now what it has kept back, before descriptor 1 is stdout again."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).fflush(None)
 
 
 def _asked_before() -> bool:

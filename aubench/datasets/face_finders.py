@@ -37,7 +37,9 @@ def load_finder(name: str = DEFAULT_FINDER, device: str = "cpu") -> FaceFinder:
         MissingWeightsError: Its weights were not fetched.
         AubenchError: Unknown name, or a package is not installed.
     """
-    found: FaceFinder = GROUP.load(name)(device)
+    load = GROUP.load(name)
+    with GROUP.calling(name, "loading"):
+        found: FaceFinder = load(device)
     if not callable(found):
         raise GROUP.wrong(name, "a function of a device that returns a finder of faces")
     return found

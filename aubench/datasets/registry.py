@@ -4,16 +4,42 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aubench.datasets.dataset import GROUP, Dataset
 from aubench.datasets.imported.files import imported_names
 from aubench.datasets.imported.imported_dataset import ImportedDataset
-from aubench.errors import AubenchError, first_line, suggest
+from aubench.errors import AubenchError, suggest
 
 if TYPE_CHECKING:
-    from aubench.datasets.samples import SampleSet
+    from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from aubench.datasets.samples import ImageSource, SampleSet
     from aubench.datasets.training_faces import TrainingFaces
+
+METHODS = (
+    "split_faces",
+    "faces",
+    "usual_fold",
+    "pictures",
+    "pictures_of",
+    "samples",
+    "attributes",
+    "train_of",
+    "training_faces",
+    "combinations",
+    "index",
+    "split",
+    "given_texts",
+    "read_protocol",
+    "protocol_proof",
+    "check_protocol",
+    "key_with",
+)
+"""What a data set is asked."""
 
 
 @lru_cache(maxsize=16)
@@ -24,13 +50,73 @@ def load_installed(name: str) -> Dataset:
         AubenchError: It cannot be imported, or is no data set of that name.
     """
     loaded = GROUP.load(name)
-    try:
+    with GROUP.calling(name, "being made"):
         made = loaded()
-    except Exception as error:  # whatever a foreign class raises
-        raise GROUP.wrong(name, f"a data set that can be made: {first_line(error)}") from error
     if not isinstance(made, Dataset) or getattr(made, "name", None) != name:
         raise GROUP.wrong(name, "an aubench.datasets.dataset.Dataset of that name")
-    return made
+    if not GROUP.foreign(name):
+        return made
+    images = GROUP.walled(name, "images()", made.images)
+    object.__setattr__(
+        made, "images", lambda *args, **kwargs: _GuardedImages(name, images(*args, **kwargs))
+    )
+    guarded: Dataset = GROUP.guarded(name, made, METHODS)
+    return guarded
+
+
+class _GuardedImages:
+    """Images of a plug-in's data set: called behind the wall, copied, and checked.
+
+    Args:
+        name: Name of the data set.
+        source: What it returned.
+    """
+
+    def __init__(self, name: str, source: ImageSource) -> None:
+        self._name, self._source = name, source
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._source, attribute)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies every pixel of the source."""
+        with GROUP.calling(self._name, "fingerprint"):
+            return str(self._source.fingerprint)
+
+    def load(self, key: str, size: int) -> npt.NDArray[np.uint8]:
+        """Return uint8 [size, size, 3] RGB."""
+        with GROUP.calling(self._name, f"load() of {key}"):
+            image = self._source.load(key, size)
+        return self._checked(image, (size, size, 3), key)
+
+    def load_many(self, keys: Sequence[str], size: int) -> npt.NDArray[np.uint8]:
+        """Return uint8 [N, size, size, 3] RGB."""
+        first = keys[0] if len(keys) else "no key"
+        with GROUP.calling(self._name, f"load_many() from {first}"):
+            images = self._source.load_many(keys, size)
+        return self._checked(images, (len(keys), size, size, 3), first)
+
+    def prefetch(self, keys: Sequence[str], size: int, label: str) -> None:
+        """Bring images into the cache."""
+        with GROUP.calling(self._name, "prefetch()"):
+            self._source.prefetch(keys, size, label)
+
+    def attributes(self, subjects: Sequence[str]) -> dict[str, list[str]]:
+        """Return by attribute the group of each subject."""
+        with GROUP.calling(self._name, "attributes()"):
+            return self._source.attributes(subjects)
+
+    def _checked(self, images: Any, shape: tuple[int, ...], key: str) -> npt.NDArray[np.uint8]:
+        import numpy as np
+
+        found = np.asarray(images)
+        if found.dtype != np.uint8 or found.shape != shape:
+            raise AubenchError(
+                f"data set '{self._name}' gives {found.dtype} {list(found.shape)} for {key}",
+                f"uint8 {list(shape)} was asked for",
+            )
+        return np.array(found)  # of a data set that returns one buffer again and again
 
 
 def dataset_names() -> list[str]:

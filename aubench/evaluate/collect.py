@@ -14,6 +14,7 @@ import numpy.typing as npt
 from aubench.errors import AubenchError
 from aubench.evaluate.feature_cache import (
     FeatureCache,
+    PixelReader,
     content_key,
     content_of,
     features,
@@ -75,6 +76,7 @@ class Evaluation:
         reads_text: Whether the model is told the AUs in words.
         model: Name of the model, for titles.
         cache: Of features of the targets.
+        given_reader: Reader of the images, where some were read already; a new one if None.
     """
 
     folder: RunFolder
@@ -88,6 +90,12 @@ class Evaluation:
     reads_text: bool = True
     model: str = ""
     cache: FeatureCache = field(default_factory=FeatureCache)
+    given_reader: PixelReader | None = None
+
+    @cached_property
+    def reader(self) -> PixelReader:
+        """Reads the images of the data set; parts of a run share one."""
+        return self.given_reader or PixelReader(self.images, self.size)
 
     @cached_property
     def chosen(self) -> list[Metric]:
@@ -105,7 +113,7 @@ class Evaluation:
 
     def load_dataset(self, keys: Sequence[str]) -> Images:
         """Return images of the data set uint8 [B, H, W, 3] by key."""
-        return self.images.load_many(keys, self.size)
+        return self.reader.load(keys)
 
     def keys(self, column: str) -> list[str]:
         """Return the image keys of ``target`` or ``reference`` of the samples."""
@@ -259,11 +267,15 @@ class Collector:
 
     @cached_property
     def content(self) -> str:
-        """What the targets of all samples are identified by."""
+        """What names the targets of all samples."""
         return self.content_of(self.evaluation.samples)
 
+    def target_pixels(self) -> str:
+        """Return the digest of the pixels of all targets; reads those that were not read yet."""
+        return self.evaluation.reader.digest(self.evaluation.keys("target"))
+
     def content_of(self, samples: SampleSet) -> str:
-        """Return what the targets of some samples are identified by."""
+        """Return what names the targets of some samples."""
         return content_of(self.evaluation.images, self.evaluation.size, samples)
 
     def file(self, name: str) -> Path:
@@ -275,13 +287,17 @@ class Collector:
         networks = self.networks.all()
         paths = {n.name: self.file(n.name) for n in networks}
         load = self.evaluation.load_generated
-        return features(self.generated_ids, load, networks, paths, self.pixels, "measure generated")
+        pixels = self.pixels
+        return features(
+            self.generated_ids, load, networks, paths, lambda: pixels, "measure generated"
+        )
 
     def targets(self, networks: Sequence[Any], paths: dict[str, Path]) -> dict[str, Arrays]:
         """Return by network arrays with a row a sample."""
         e = self.evaluation
         keys = e.keys("target")
-        return features(keys, e.load_dataset, networks, paths, self.content, "measure targets")
+        pixels = self.target_pixels
+        return features(keys, e.load_dataset, networks, paths, pixels, "measure targets")
 
     def purified(self) -> dict[str, PurifiedReadings]:
         """Return what detectors of single faces see in purified images, where that is wanted."""
@@ -291,14 +307,14 @@ class Collector:
 
         e, networks = self.evaluation, self.networks.detectors
         kept = {n.name: self.file(f"{n.name}-{PURIFIED}") for n in networks}
-        pixels, content = (f"{part}|{PURIFIED}" for part in (self.pixels, self.content))
+        content = f"{self.content}|{PURIFIED}"
         places = {n.name: e.cache.reference_path(content, n) for n in networks}
         made = features(
             self.generated_ids,
             lambda names: purified(e.load_generated(names)),
             networks,
             kept,
-            pixels,
+            lambda: f"{self.pixels}|{PURIFIED}",
             "measure purified",
         )
         truth = features(
@@ -306,7 +322,7 @@ class Collector:
             lambda keys: purified(e.load_dataset(keys)),
             networks,
             places,
-            content,
+            lambda: f"{self.target_pixels()}|{PURIFIED}",
             "measure purified targets",
         )
         return {
@@ -323,12 +339,13 @@ class Collector:
         e = self.evaluation
         steps, unavailable = steps_of(e.chosen, e.size, e.device)
         target, reference = e.keys("target"), e.keys("reference")
+        sides = [e.reader.digest([side[k] for k in rows]) for side in (target, reference) if steps]
         pairs = ImagePairs(
             Side(self.generated_ids, e.load_generated),
             Side([target[k] for k in rows], e.load_dataset),
             Side([reference[k] for k in rows], e.load_dataset),
             e.samples.labels()[list(rows)],
-            self.pixels + self.content,
+            "|".join([self.pixels, *sides]),
         )
         values = measure_pairs(pairs, steps, self.place) if steps else {}
         return values, {name: step.key for name, step in steps.items()}, unavailable
@@ -432,7 +449,14 @@ def _of_references(
     digest = sha256_bytes(chr(10).join(names).encode())
     content = f"{e.images.fingerprint}|{e.size}|references|{digest}"
     places = {network.name: e.cache.reference_path(content, network) for network in networks}
-    found = features(names, e.load_dataset, networks, places, content, "measure references")
+    found = features(
+        names,
+        e.load_dataset,
+        networks,
+        places,
+        lambda: e.reader.digest(names),
+        "measure references",
+    )
     return found, first, rows
 
 
@@ -483,7 +507,7 @@ def _train_neighbours(
             continue
         space = FeatureSpace(e.samples, e.images.fingerprint, network, array, e.size)
         one = generated[network.name][array], collector.pixels, collector.file(name)
-        two = targets[network.name][array], collector.content
+        two = targets[network.name][array], collector.target_pixels()
         try:
             found[name] = find_train_neighbours(space, NeighbourQuery(*one), NeighbourQuery(*two))
         except UnknownTrainingError as error:

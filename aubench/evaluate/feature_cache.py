@@ -14,7 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from aubench import stage_times as costs
+from aubench.errors import AubenchError
+from aubench.networks.inference import CHUNK
 from aubench.storage.files import ClosedError, atomic_path, home
+from aubench.storage.run_folder import pixel_digest
 
 if TYPE_CHECKING:
     from aubench.datasets.samples import ImageSource, SampleSet
@@ -92,12 +95,51 @@ def _warn_once(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
+class PixelReader:
+    """Images of a data set at one size, and the digests of those that were read.
+
+    Caches of what is measured of them are told apart by these digests: what a picture was named, or
+    was before, makes no difference.
+
+    Args:
+        images: Of the data set.
+        size: Side in pixels.
+    """
+
+    def __init__(self, images: ImageSource, size: int) -> None:
+        self.images, self.size = images, size
+        self._digests: dict[str, str] = {}
+
+    def load(self, keys: Sequence[str]) -> Images:
+        """Return uint8 [B, size, size, 3].
+
+        Raises:
+            AubenchError: One is not what it was when it was read before.
+        """
+        images = self.images.load_many(keys, self.size)
+        for key, image in zip(keys, images, strict=True):
+            digest = pixel_digest(image)
+            if self._digests.setdefault(key, digest) != digest:
+                raise AubenchError(
+                    f"image {key} changed while it was measured",
+                    "let nothing write to the data set or the cache; run it again",
+                )
+        return images
+
+    def digest(self, keys: Sequence[str]) -> str:
+        """Return a sha256 over the pixels of some images, in order; reads those not read yet."""
+        new = list(dict.fromkeys(key for key in keys if key not in self._digests))
+        for start in range(0, len(new), CHUNK):
+            self.load(new[start : start + CHUNK])
+        return hashlib.sha256("\n".join(self._digests[key] for key in keys).encode()).hexdigest()
+
+
 def features(
     keys: Sequence[str],
     load: Callable[[Sequence[str]], Images],
     networks: Sequence[Network],
     paths: Mapping[str, Path],
-    content: str,
+    content: Callable[[], str],
     label: str,
 ) -> dict[str, Arrays]:
     """Return the features of images, computing only what no cache holds.
@@ -107,7 +149,8 @@ def features(
         load: Returns uint8 [B, H, W, 3] for some of the keys.
         networks: Each sees each image once; an image is decoded once for all of them.
         paths: Cache file of each network.
-        content: Digest of the pixels that the keys stand for.
+        content: Returns a digest of the pixels that the keys stand for; called where a cache has to
+            be compared with it, or once they were read.
         label: Label of the progress bar.
 
     Returns:
@@ -118,8 +161,10 @@ def features(
     found: dict[str, Arrays] = {}
     wanted = []
     for network in networks:
-        key = content_key(content, network.id, network.sha256)
-        cached = read_arrays(paths[network.name], key, len(keys))
+        cached = None
+        if paths[network.name].is_file():
+            key = content_key(content(), network.id, network.sha256)
+            cached = read_arrays(paths[network.name], key, len(keys))
         if cached is None:
             wanted.append(network)
         else:
@@ -127,7 +172,7 @@ def features(
     if wanted:
         for name, arrays in measure(keys, load, wanted, label=label).items():
             network = next(n for n in wanted if n.name == name)
-            key = content_key(content, network.id, network.sha256)
+            key = content_key(content(), network.id, network.sha256)
             write_arrays(paths[name], key, arrays)
             found[name] = arrays
         costs.count(len(keys))
@@ -164,5 +209,5 @@ def reference_path(content: str, network: Network) -> Path:
 
 
 def content_of(images: ImageSource, size: int, samples: SampleSet) -> str:
-    """Return what stands for the pixels of the targets of some samples."""
+    """Return what names the targets of some samples, before any is read."""
     return f"{images.fingerprint}|{size}|{samples.sha256}"

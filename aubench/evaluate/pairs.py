@@ -12,6 +12,7 @@ import numpy.typing as npt
 from aubench.evaluate.feature_cache import content_key, read_arrays, write_arrays
 from aubench.metrics.evaluation_data import Arrays
 from aubench.metrics.metric import Metric, PairBatch, PairStep, UnavailableError
+from aubench.metrics.registry import pair_step_of
 from aubench.networks.external_weights import MissingWeightsError
 from aubench.progress import bar
 
@@ -81,7 +82,8 @@ def measure_pairs(pairs: ImagePairs, steps: dict[str, PairStep], folder: Path) -
     with bar(len(pairs.generated.keys), f"{', '.join(lacking)} pairs", "pair") as progress:
         for batch in pairs.batches(reference=reference):
             for name, (step, _, _) in lacking.items():
-                parts[name].append(step.compute(batch))
+                found = step.compute(batch)  # a plug-in may return one buffer again and again
+                parts[name].append({key: np.array(value) for key, value in found.items()})
             progress.update(len(batch.generated))
     for name, (_, path, digest) in lacking.items():
         arrays = {k: np.concatenate([part[k] for part in parts[name]]) for k in parts[name][0]}
@@ -98,7 +100,7 @@ def steps_of(
     unavailable = {}
     for metric in metrics:
         try:
-            step = metric.pair_step(size, device)
+            step = pair_step_of(metric, size, device)
         except (MissingWeightsError, UnavailableError) as error:
             unavailable[metric.name] = str(error)
             continue

@@ -21,6 +21,7 @@ from aubench.evaluate.collect import Collector, Evaluation
 from aubench.evaluate.feature_cache import (
     Arrays,
     FeatureCache,
+    PixelReader,
     content_key,
     content_of,
     read_arrays,
@@ -87,8 +88,9 @@ def measure_part(evaluation: Evaluation, run_samples: SampleSet, place: Path | N
     there = samples.subset([name in folder.digests for name in samples.ids])
     if not len(there):
         return _written(place, Part((), (), ()))
-    made = Collector(replace(evaluation, samples=there), there.ids, place)
-    asked = Collector(replace(evaluation, samples=supported), there.ids, place)
+    shared = replace(evaluation, given_reader=evaluation.reader)
+    made = Collector(replace(shared, samples=there), there.ids, place)
+    asked = Collector(replace(shared, samples=supported), there.ids, place)
     networks = made.networks.all()
     made.generated()
     found = [Measurement(made.file(n.name).name, MADE, (n.id, n.sha256)) for n in networks]
@@ -132,8 +134,7 @@ class _Whole:
 
     folder: RunFolder
     samples: SampleSet
-    images: ImageSource
-    size: int
+    reader: PixelReader
 
     @cached_property
     def rows(self) -> dict[str, int]:
@@ -147,19 +148,25 @@ class _Whole:
 
     def content(self, over: str) -> str:
         """Return what the pixels are identified by."""
-        targets = content_of(self.images, self.size, self.samples)
-        return _content(over, self.folder.digest(self.made), targets)
+        ids = list(self.rows) if over == TARGETS else self.made
+        return self._content(over, self.folder.digest(self.made), ids)
 
     def content_of_part(self, over: str, part: Part) -> str:
         """Return the same for the rows of a part."""
-        rows = [self.rows[name] for name in part.rows(over)]
-        targets = content_of(self.images, self.size, self.samples.subset(rows))
         made = RunFolder(self.folder.path, digests=dict(part.made))
-        return _content(over, made.digest([name for name, _ in part.made]), targets)
+        return self._content(over, made.digest([name for name, _ in part.made]), part.rows(over))
 
+    def _content(self, over: str, pixels: str, ids: Sequence[str]) -> str:
+        rows = [self.rows[name] for name in ids]
+        if over == TARGETS:
+            return self._side("target", rows)
+        sides = [self._side(column, rows) for column in ("target", "reference") if over == PAIRS]
+        return "|".join([pixels, *sides])
 
-def _content(over: str, pixels: str, targets: str) -> str:
-    return {MADE: pixels, PAIRS: pixels + targets, TARGETS: targets}[over]
+    def _side(self, column: str, rows: Sequence[int]) -> str:
+        """Return the digest of the pixels of targets or references."""
+        keys = self.samples.frame[column].to_numpy(str)
+        return self.reader.digest([str(keys[row]) for row in rows])
 
 
 def assemble(
@@ -174,7 +181,7 @@ def assemble(
         size: Side of the images.
         places: Folders of parts; damaged ones are passed over.
     """
-    whole = _Whole(folder, samples, images, size)
+    whole = _Whole(folder, samples, PixelReader(images, size))
     parts = [(place, part) for place in places if (part := read_part(place)) is not None]
     wanted = dict.fromkeys(m for _, part in parts for m in part.measurements)
     contents: dict[tuple[Path, str], str] = {}
@@ -182,7 +189,8 @@ def assemble(
         key = content_key(whole.content(measurement.over), *measurement.key)
         path = folder.path / "features" / measurement.file
         if measurement.over == TARGETS:
-            path = FeatureCache().path(key)
+            name = content_of(images, size, samples)
+            path = FeatureCache().path(content_key(name, *measurement.key))
         rows = list(whole.rows) if measurement.over == TARGETS else whole.made
         if read_arrays(path, key, len(rows)) is None:
             found = _joined(whole, measurement, rows, parts, contents)

@@ -22,7 +22,9 @@ from aubench.generators.contract import (
     Unsupported,
     WeightSource,
 )
-from aubench.generators.requests import call, requests
+from aubench.generators.registry import begin, load_with, weights_digest, why_unavailable
+from aubench.generators.requests import call, call_with, fresh, requests
+from aubench.plugins import plain_line
 from aubench.stage_times import peak_memory
 
 if TYPE_CHECKING:
@@ -118,11 +120,13 @@ def check_generator(subject: Subject) -> Iterator[Verdict]:
         first = yield from _making(bench)
     except _Stop:
         return
-    for check in (_repeats, _alone, _reversed, _reloaded, _untouched, _seeds, _commands):
+    for name, check in CHECKS.items():
         try:
             yield check(bench, first)
-        except (AubenchError, SampleFailure) as error:
-            yield Verdict(check.__name__.lstrip("_"), False, str(error))
+        except AubenchError as error:
+            yield Verdict(name, False, error.message)
+        except SampleFailure as error:
+            yield Verdict(name, False, plain_line(str(error)))
     if subject.adversarial:
         yield _adversarial(subject, bench, first)
     yield _memory()
@@ -190,9 +194,9 @@ def _loading(cls: type[Generator], subject: Subject) -> Any:
     import numpy as np
 
     try:
-        reason = cls.available()
-    except Exception as error:
-        reason = f"available() raised {_named(error)}"
+        reason = why_unavailable(cls, subject.name)
+    except AubenchError as error:
+        reason = str(error)
     if reason is not None:
         yield Verdict("available", False, reason)
         raise _Stop
@@ -203,7 +207,7 @@ def _loading(cls: type[Generator], subject: Subject) -> Any:
 
     def make() -> Generator:
         source = WeightSource(subject.weights)
-        return cls.load(source, device=subject.device, dtype="float32", **options)
+        return load_with(cls, subject.name, source, subject.device, **options)
 
     start = time.perf_counter()
     try:
@@ -211,9 +215,10 @@ def _loading(cls: type[Generator], subject: Subject) -> Any:
         size = generator.info.size or protocol.size
         ids = tuple(samples.ids)
         known = frozenset(protocol.samples().ids)
-        generator.begin(Plan(ids, known, size))
-    except Exception as error:
-        yield Verdict("load", False, _named(error))
+        begin(generator, Plan(ids, known, size))
+        weights_digest(generator)
+    except AubenchError as error:
+        yield Verdict("load", False, str(error))
         raise _Stop from error
     yield Verdict("load", True, f"{time.perf_counter() - start:.1f} s")
     batch = requests(samples, images, generator, range(len(samples)), size)
@@ -255,7 +260,7 @@ def _making(bench: _Bench) -> Any:
             if len(left) == len(bench.batch):
                 yield Verdict("failures", False, f"{failure.sample_id} was not asked for")
                 raise _Stop from failure
-            failed.append(str(failure))
+            failed.append(plain_line(str(failure)))
             if isinstance(failure, Unsupported) and len(left) < 2:
                 known = {request.sample_id for request in left}
                 left += [r for r in next(bench.further, []) if r.sample_id not in known]
@@ -264,7 +269,7 @@ def _making(bench: _Bench) -> Any:
                 yield Verdict("failures", False, f"every sample failed; {failed[0]}")
                 raise _Stop from failure
         except AubenchError as error:
-            yield Verdict("images", False, str(error))
+            yield Verdict("images", False, error.message)
             raise _Stop from error
     seconds = time.perf_counter() - start
     yield Verdict("images", True, f"uint8 {list(first.shape)}")
@@ -332,11 +337,11 @@ def _reversed(bench: _Bench, first: Images) -> Verdict:
 
 def _reloaded(bench: _Bench, first: Images) -> Verdict:
     try:
-        fresh = bench.make()
-    except Exception as error:
-        return Verdict("reload", False, _named(error))
-    fresh.begin(_plan(bench))
-    return _same("reload", first, bench.images(bench.batch, fresh), bench.batch, "when reloaded")
+        again = bench.make()
+    except AubenchError as error:
+        return Verdict("reload", False, str(error))
+    begin(again, _plan(bench))
+    return _same("reload", first, bench.images(bench.batch, again), bench.batch, "when reloaded")
 
 
 def _plan(bench: _Bench) -> Plan:
@@ -347,16 +352,14 @@ def _plan(bench: _Bench) -> Plan:
 def _untouched(bench: _Bench, first: Images) -> Verdict:
     import numpy as np
 
-    def arrays() -> list[Any]:
-        return [
-            v for r in bench.batch for v in (r.aus, r.intensities, r.reference) if v is not None
-        ]
+    def arrays(batch: Sequence[Request]) -> list[Any]:
+        return [v for r in batch for v in (r.aus, r.intensities, r.reference) if v is not None]
 
-    before = [array.copy() for array in arrays()]
-    bench.images(bench.batch)
+    given = fresh(bench.batch)
+    call_with(bench.generator, given, bench.size)
     kept = all(
         np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-        for a, b in zip(before, arrays(), strict=True)
+        for a, b in zip(arrays(bench.batch), arrays(given), strict=True)
     )
     return Verdict("requests", kept, "left as they are" if kept else "arrays of a request changed")
 
@@ -382,11 +385,17 @@ def _commands(bench: _Bench, first: Images) -> Verdict:
     return Verdict("commands", None, f"another command changes {changed} of {len(first)} images")
 
 
+CHECKS = {
+    "determinism": _repeats,
+    "batch": _alone,
+    "order": _reversed,
+    "reload": _reloaded,
+    "requests": _untouched,
+    "seeds": _seeds,
+    "commands": _commands,
+}
+"""What must give the same pixels as the first images, and what is only told, by verdict."""
+
+
 def _memory() -> Verdict:
     return Verdict("memory", None, f"{peak_memory():,.0f} MiB at most, the harness included")
-
-
-def _named(error: Exception) -> str:
-    if isinstance(error, AubenchError):
-        return str(error)
-    return " ".join(f"{type(error).__name__}: {error}".split())

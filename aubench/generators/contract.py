@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 from aubench.generators.cards import Card, shipped_card
+from aubench.generators.info_checks import check_info
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-INPUTS = frozenset({"text", "au", "reference"})
-"""What a generator may ask to be conditioned on."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,10 @@ class GeneratorInfo:
         control: A yardstick, not a competitor; may look at targets.
         summary: One line.
         needs: The option of ``aubench run`` without which it cannot be loaded; "" for none.
+
+    Raises:
+        AubenchError: A field is of another type, the name is none for a file, or an input is
+            unknown.
     """
 
     name: str
@@ -51,9 +53,7 @@ class GeneratorInfo:
     needs: str = ""
 
     def __post_init__(self) -> None:
-        unknown = set(self.inputs) - INPUTS
-        if unknown:
-            raise ValueError(f"{self.name}: unknown inputs {sorted(unknown)}")
+        check_info(self)
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aubench.errors import AubenchError
-from aubench.generators.contract import GeneratorInfo
-from aubench.plugins import PluginGroup
-
-if TYPE_CHECKING:
-    from aubench.generators.contract import Generator
+from aubench.generators.contract import (
+    Generator,
+    GeneratorInfo,
+    Plan,
+    SampleFailure,
+    WeightSource,
+)
+from aubench.generators.info_checks import check_name, check_networks
+from aubench.plugins import Fault, PluginError, PluginGroup, behind_wall, plain_line
+from aubench.plugins.group import import_seconds, raised
 
 GROUP = PluginGroup("aubench.generators", "model", "`aubench models` lists them")
 
@@ -48,12 +54,126 @@ def generator_class(name: str) -> type[Generator]:
     Raises:
         AubenchError: Nothing of that name is registered, or it cannot be imported.
     """
-    from aubench.generators.contract import Generator
-
+    check_name(f"model '{name}'", name)
     loaded = GROUP.load(name)
     if not (isinstance(loaded, type) and issubclass(loaded, Generator)):
         raise GROUP.wrong(name, "an aubench.Generator")
+    if isinstance(getattr(loaded, "info", None), GeneratorInfo):
+        check_networks(name, loaded.info.metrics_in_training)
     return loaded
+
+
+def generator_info(cls: type[Generator], name: str) -> GeneratorInfo:
+    """Return what a class says of itself.
+
+    Raises:
+        AubenchError: It says nothing.
+    """
+    info = getattr(cls, "info", None)
+    if not isinstance(info, GeneratorInfo):
+        raise AubenchError(f"model '{name}' has no GeneratorInfo as its info", "give it one")
+    return info
+
+
+def why_unavailable(cls: type[Generator], name: str) -> str | None:
+    """Return why a generator cannot run here, None where it can.
+
+    Raises:
+        AubenchError: Its ``available`` raised, left or did not end.
+    """
+    with calling(cls, name, "available()", seconds=import_seconds()):
+        reason = cls.available()
+    return None if reason is None else plain_line(str(reason))
+
+
+def check_available(cls: type[Generator], name: str) -> None:
+    """Refuse a generator that cannot run here.
+
+    Raises:
+        AubenchError: Names it and the reason.
+    """
+    reason = why_unavailable(cls, name)
+    if reason is not None:
+        raise AubenchError(f"model '{name}' is unavailable: {reason}")
+
+
+def calling(
+    model: type[Generator] | Generator, name: str, doing: str, seconds: float | None = None
+) -> AbstractContextManager[None]:
+    """Return the wall around a call of a generator or its class.
+
+    Args:
+        model: What is called.
+        name: What messages call it.
+        doing: What it is called for, as in "raised ValueError in DOING".
+        seconds: Time limit.
+    """
+    describe = raised(f"model '{name}'", doing)
+    return behind_wall(top_module(model), describe, passing=(SampleFailure,), seconds=seconds)
+
+
+def load_with(
+    cls: type[Generator], name: str, weights: WeightSource, device: str, **options: Any
+) -> Generator:
+    """Return a generator with its weights.
+
+    Args:
+        cls: Its class.
+        name: What messages call it.
+        weights: The user's weights or its own.
+        device: Torch device string.
+        options: Its options.
+
+    Raises:
+        AubenchError: It raised or left; or as it says.
+    """
+
+    def describe(fault: Fault) -> AubenchError:
+        return PluginError(
+            f"model '{name}' failed to load: {fault}", "check its weights and its plug-in"
+        )
+
+    with behind_wall(top_module(cls), describe):
+        made: Any = cls.load(weights, device=device, dtype="float32", **options)
+    if not isinstance(made, Generator):
+        raise AubenchError(
+            f"model '{name}' failed to load: it returned {type(made).__name__}, no Generator",
+            "return an object of the class from load()",
+        )
+    if not isinstance(getattr(made, "info", None), GeneratorInfo):
+        raise AubenchError(f"model '{name}' has no GeneratorInfo as its info", "give it one")
+    check_networks(name, made.info.metrics_in_training)
+    return made
+
+
+def weights_digest(generator: Generator) -> str | None:
+    """Return the digest of the weights that a generator tells, None where it has none.
+
+    Raises:
+        AubenchError: It raised or left, or tells something else than text.
+    """
+    name = generator.info.name
+    with calling(generator, name, "weights_sha256"):
+        digest: Any = generator.weights_sha256
+    if digest is not None and not (isinstance(digest, str) and digest.strip().isprintable()):
+        raise AubenchError(f"model '{name}': weights_sha256 is {digest!r}", "a digest, or None")
+    return digest
+
+
+def begin(generator: Generator, plan: Plan) -> None:
+    """Tell a generator what will be asked.
+
+    Raises:
+        AubenchError: It cannot do it, raised or left.
+    """
+    with calling(generator, generator.info.name, "begin()"):
+        generator.begin(plan)
+
+
+def top_module(model: type | object) -> str:
+    """Return the top module of the code of a class or of an object's class."""
+    cls = model if isinstance(model, type) else type(model)
+    return cls.__module__.partition(".")[0]
 
 
 def listings() -> list[Listing]:
@@ -73,12 +193,10 @@ def listing(name: str) -> Listing:
 
 def _listing(name: str) -> Listing:
     package = " ".join(GROUP.package(name))
+    info = None
     try:
         cls = generator_class(name)
-        if not isinstance(getattr(cls, "info", None), GeneratorInfo):
-            return Listing(name, package, None, f"model '{name}' has no GeneratorInfo as its info")
-        return Listing(name, package, cls.info, cls.available())
-    except AubenchError as error:
-        return Listing(name, package, None, str(error))
-    except Exception as error:  # a plug-in's own available(); others must still be listed
-        return Listing(name, package, None, f"{type(error).__name__}: {error}")
+        info = generator_info(cls, name)
+        return Listing(name, package, info, why_unavailable(cls, name))
+    except (AubenchError, MemoryError) as error:
+        return Listing(name, package, info, str(error) or "out of memory")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aubench.errors import AubenchError
 from aubench.generators.contract import Request, SampleFailure
+from aubench.generators.registry import top_module
+from aubench.plugins import Fault, PluginError, behind_wall
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,6 +60,8 @@ def check_images(
 
     where = f"model '{name}' at sample {batch[0].sample_id}"
     remedy = f"return uint8 [{len(batch)}, {size}, {size}, 3]"
+    if isinstance(value, np.ma.MaskedArray):
+        raise AubenchError(f"{where} returned a masked array", remedy)
     if not isinstance(value, np.ndarray):
         raise AubenchError(f"{where} returned {type(value).__name__}, not an array", remedy)
     if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
@@ -71,30 +76,57 @@ def check_images(
         )
     if value.shape[1:] != (size, size, 3):
         raise AubenchError(f"{where} returned images of shape {value.shape[1:]}", remedy)
-    return value
+    return np.array(value, order="C")  # of a plug-in that returns one buffer again and again
+
+
+def fresh(batch: Sequence[Request]) -> list[Request]:
+    """Return copies of requests, so that nothing that is written to them is seen by others."""
+    return [
+        replace(
+            request,
+            aus=_copied(request.aus),
+            intensities=_copied(request.intensities),
+            reference=_copied(request.reference),
+        )
+        for request in batch
+    ]
+
+
+def _copied(array: Any) -> Any:
+    return None if array is None else array.copy()
 
 
 def call(generator: Generator, batch: Sequence[Request], size: int) -> npt.NDArray[np.uint8]:
-    """Call a generator on a batch and check the answer.
+    """Call a generator on copies of some requests, and return a copy of its answer once checked.
+
+    Raises:
+        SampleFailure: The generator gave up on one sample.
+        AubenchError: It raised anything else, or returned something else.
+    """
+    return call_with(generator, fresh(batch), size)
+
+
+def call_with(generator: Generator, batch: list[Request], size: int) -> npt.NDArray[np.uint8]:
+    """Call a generator on these very requests, to which it may write; otherwise as `call`.
 
     Raises:
         SampleFailure: The generator gave up on one sample.
         AubenchError: It raised anything else, or returned something else.
     """
     name = generator.info.name
-    try:
-        value = generator.generate(batch)
-    except (SampleFailure, AubenchError, MemoryError):
-        raise
-    except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
-            raise AubenchError(
+
+    def describe(fault: Fault) -> AubenchError:
+        if fault.out_of_memory:
+            return PluginError(
                 f"model '{name}' ran out of memory on a batch of {len(batch)}",
                 "take a smaller --batch-size; the run resumes where it stopped",
-            ) from error
-        raise AubenchError(
-            f"model '{name}' raised {type(error).__name__} at sample {batch[0].sample_id} "
-            f"(batch of {len(batch)}): {error}",
-            "mend the plug-in; the run resumes where it stopped",
-        ) from error
+            )
+        return PluginError(
+            f"model '{name}' raised {fault.kind} at sample {batch[0].sample_id} "
+            f"(batch of {len(batch)})" + (f": {fault.text}" if fault.text else ""),
+            "mend the plug-in; with the same code the run resumes where it stopped",
+        )
+
+    with behind_wall(top_module(generator), describe, passing=(SampleFailure,)):
+        value = generator.generate(list(batch))
     return check_images(value, batch, name, size)

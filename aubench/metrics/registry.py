@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Any
 
 from aubench.errors import AubenchError
 from aubench.plugins import PluginGroup, warn_of
 
 if TYPE_CHECKING:
-    from aubench.metrics.metric import Metric, Need, ProtocolFacts, ScoreFacts
+    from aubench.metrics.metric import (
+        Metric,
+        Need,
+        PairBatch,
+        PairStep,
+        ProtocolFacts,
+        ScoreFacts,
+    )
 
 GROUP = PluginGroup("aubench.metrics", "metric")
+METHODS = (
+    "score",
+    "per_sample",
+    "resampled",
+    "subject_sums",
+    "strata",
+    "groups",
+    "artefacts",
+)
+"""What a metric is asked of what was measured."""
+
+ABOUT = ("applies", "lacks", "pair_step")
+"""What a metric is asked beside that."""
+
 PROFILES = ("paper", "full", "quick")
 """Named choices of metrics: those of the paper, and all that are installed."""
 
@@ -36,11 +59,80 @@ def metric(name: str) -> Metric:
         raise GROUP.wrong(name, "an aubench.metrics.metric.Metric")
     if getattr(loaded, "name", None) != name or not getattr(loaded, "scores", None):
         raise GROUP.wrong(name, f"a metric whose name is '{name}' and that states its scores")
-    try:
+    _check_facts(name, loaded)
+    with GROUP.calling(name, "being made"):
         found: Metric = loaded()
-    except Exception as error:
-        raise GROUP.wrong(name, f"a metric that can be made: {error}") from error
-    return found
+    if not GROUP.foreign(name):
+        return found
+    for method in METHODS:
+        object.__setattr__(found, method, _on_copies(getattr(found, method)))
+    guarded: Metric = GROUP.guarded(name, found, [*METHODS, *ABOUT])
+    return guarded
+
+
+def _check_facts(name: str, found: type[Metric]) -> None:
+    """Refuse facts of another type, which would be misread where tables are made.
+
+    Raises:
+        AubenchError: Names the fact.
+    """
+    from aubench.metrics.metric import Need, ScoreFacts
+
+    scores, needs, files = found.scores, found.needs, found.files
+    for fact, good, what in (
+        (
+            "scores",
+            isinstance(scores, Mapping)
+            and all(isinstance(k, str) and isinstance(v, ScoreFacts) for k, v in scores.items()),
+            "a mapping from names to ScoreFacts",
+        ),
+        (
+            "needs",
+            isinstance(needs, frozenset | set) and all(isinstance(need, Need) for need in needs),
+            "a frozenset of Need",
+        ),
+        (
+            "files",
+            isinstance(files, tuple | list) and all(isinstance(file, str) for file in files),
+            "a tuple of names; the comma makes the tuple",
+        ),
+        ("order", isinstance(found.order, int), "a number"),
+    ):
+        if not good:
+            raise AubenchError(
+                f"metric '{name}': {fact} is {getattr(found, fact)!r}", f"it should be {what}"
+            )
+
+
+def _on_copies(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that is given copies of what was measured, which other metrics read too."""
+
+    @wraps(method)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        from aubench.metrics.evaluation_data import EvaluationData
+
+        own = [deepcopy(one) if isinstance(one, EvaluationData) else one for one in args]
+        return method(*own, **kwargs)
+
+    return called
+
+
+def pair_step_of(found: Metric, size: int, device: str) -> PairStep | None:
+    """Return what a metric computes on pairs; that of a plug-in runs behind the wall, on copies.
+
+    Raises:
+        UnavailableError: It cannot be computed here.
+        MissingWeightsError: Weights are not on this machine.
+    """
+    step = found.pair_step(size, device)
+    if step is None or found.name not in names() or not GROUP.foreign(found.name):
+        return step
+    compute = step.compute
+
+    def on_copy(batch: PairBatch) -> Any:
+        return compute(deepcopy(batch))
+
+    return replace(step, compute=GROUP.walled(found.name, "its step on pairs", on_copy))
 
 
 @lru_cache(maxsize=1)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 DEFINITION, SAMPLES, PROOF, SUMS = "protocol.toml", "samples.csv", "proof.json", "SHA256SUMS"
 CONSTANTS = "aaad.json"
+SIDE_FILES = (PROOF, CONSTANTS, "folds.json", "reference")
+"""How files begin that a protocol may hold besides, and that are read where they are there."""
 
 
 class Definition(BaseModel):
@@ -227,7 +229,8 @@ def check_sums(place: Path) -> dict[str, str]:
                 "restore it; a change is a new protocol version",
             )
         digests[name] = expected
-    for name in (DEFINITION, SAMPLES):
+    beside = [path.name for path in place.iterdir() if path.name.startswith(SIDE_FILES)]
+    for name in (DEFINITION, SAMPLES, *sorted(beside)):
         if name not in digests:
             raise AubenchError(f"{sums} does not cover {name}", "restore the frozen protocol")
     return digests

@@ -38,7 +38,11 @@ class ProtocolInfo(_Model):
 
 
 class ModelInfo(_Model):
-    """The generator; ``metrics_in_training`` are networks it has seen that also score it."""
+    """The generator; ``metrics_in_training`` are networks it has seen that also score it.
+
+    ``code_sha256`` is the digest of the modules that made the images; None in records of former
+    versions, which keep no such field.
+    """
 
     name: str
     package: str
@@ -51,6 +55,15 @@ class ModelInfo(_Model):
     citation: str
     control: bool
     weights_sha256: str | None
+    code_sha256: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out code that nobody looked at: a former record stays as it was written."""
+        data: dict[str, Any] = handler(self)
+        if data.get("code_sha256", 0) is None:
+            del data["code_sha256"]
+        return data
 
 
 class ScoreRow(_Model):

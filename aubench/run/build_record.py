@@ -36,7 +36,9 @@ class GenerationResult:
     device: str | None = None
 
 
-def _model_info(name: str, info: GeneratorInfo, weights_sha256: str | None) -> ModelInfo:
+def _model_info(
+    name: str, info: GeneratorInfo, weights_sha256: str | None, code_sha256: str
+) -> ModelInfo:
     from aubench.generators.registry import GROUP
 
     package, version = GROUP.package(name)
@@ -52,6 +54,7 @@ def _model_info(name: str, info: GeneratorInfo, weights_sha256: str | None) -> M
         citation=info.citation,
         control=info.control,
         weights_sha256=weights_sha256,
+        code_sha256=code_sha256,
     )
 
 
@@ -91,7 +94,7 @@ def record_of(
             dataset_fingerprint=job.images.fingerprint,
             size=made.size,
         ),
-        model=_model_info(config.model, made.info, made.weights_sha256),
+        model=_model_info(config.model, made.info, made.weights_sha256, job.code.sha256),
         counts=Counts(
             asked=len(ids) + unsupported,
             generated=len(ids) - failed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,12 @@ from aubench.errors import AubenchError
 from aubench.generators.contract import GeneratorInfo, Plan, WeightSource
 from aubench.metrics import registry
 from aubench.storage.files import sha256_file
+from aubench.storage.run_folder import CODE
 
 if TYPE_CHECKING:
     from aubench.datasets.samples import ImageSource, SampleSet
     from aubench.evaluate.collect import Evaluation
+    from aubench.generators.code_identity import CodeIdentity
     from aubench.generators.contract import Generator
     from aubench.networks.network_choice import NetworkChoice
     from aubench.protocols.protocol import Protocol
@@ -152,30 +155,24 @@ def load_generator(config: RunConfig, samples: SampleSet, images: ImageSource) -
     Raises:
         AubenchError: It is unavailable, or its plug-in raised.
     """
-    from aubench.generators.registry import generator_class
+    from aubench.generators.registry import (
+        check_available,
+        generator_class,
+        generator_info,
+        load_with,
+    )
 
     cls = generator_class(config.model)
-    reason = cls.available()
-    if reason is not None:
-        raise AubenchError(f"model '{config.model}' is unavailable: {reason}")
+    info = generator_info(cls, config.model)
+    check_available(cls, config.model)
     if config.weights is not None and not config.weights.exists():
         raise AubenchError(f"--weights {config.weights} does not exist")
     options: dict[str, Any] = dict(config.options)
-    if cls.info.control:
+    if info.control:
         if options:
             raise AubenchError(f"control '{config.model}' has no option '{next(iter(options))}'")
         options |= {"samples": samples, "images": images}
-    try:
-        return cls.load(
-            WeightSource(config.weights), device=config.device, dtype="float32", **options
-        )
-    except AubenchError:
-        raise
-    except Exception as error:
-        raise AubenchError(
-            f"model '{config.model}' failed to load: {type(error).__name__}: {error}",
-            "check its weights and its plug-in",
-        ) from error
+    return load_with(cls, config.model, WeightSource(config.weights), config.device, **options)
 
 
 @dataclass(frozen=True)
@@ -235,7 +232,16 @@ class Job:
             if weights and weights.is_file()
             else str(weights or "own"),
             **({"only": len(config.only)} if config.only else {}),
+            **self.code.plain(),
+            CODE: self.code.tag,
         }
+
+    @cached_property
+    def code(self) -> CodeIdentity:
+        """By what code the images are made."""
+        from aubench.generators.code_identity import code_identity
+
+        return code_identity(self.config.model)
 
     def load(self, part: SampleSet) -> Loaded:
         """Load the generator and tell it that a part of the samples will be asked for.
@@ -243,13 +249,15 @@ class Job:
         Raises:
             AubenchError: As ``load_generator``; or it cannot do what is planned.
         """
+        from aubench.generators.registry import begin
+
         generator = load_generator(self.config, self.samples, self.images)
         info = generator.info
         check_inputs(info, self.protocol)
         size = info.size or self.protocol.size
         known = frozenset(self.protocol.samples().ids)
         ids = tuple(part.ids)
-        generator.begin(Plan(ids, known, size))
+        begin(generator, Plan(ids, known, size))
         return Loaded(generator, info, size)
 
     def evaluation(
@@ -305,7 +313,7 @@ def prepare(config: RunConfig) -> Job:
     Raises:
         AubenchError: Names the option at fault.
     """
-    from aubench.generators.registry import generator_class
+    from aubench.generators.registry import generator_class, generator_info
     from aubench.metrics.metric import Need
     from aubench.networks.network_choice import NetworkChoice
     from aubench.protocols.protocol import load_protocol
@@ -318,7 +326,7 @@ def prepare(config: RunConfig) -> Job:
         config.text_au,
     )
     choices.check()
-    info = generator_class(config.model).info
+    info = generator_info(generator_class(config.model), config.model)
     protocol = load_protocol(config.protocol, config.data)
     if Need.DETECTORS in registry.needs(config.metrics):
         choices.check_detectors(config.data, config.device)

@@ -46,13 +46,15 @@ def generate_locally(
         meter: Meter of the folder.
         part: Part of the samples, all of them if None.
     """
+    from aubench.generators.registry import weights_digest
     from aubench.run.generate import check_determinism, generate
 
     samples, config = part or job.samples, job.config
     with meter.stage("load"):
         loaded = job.load(samples)
     generator, size = loaded.generator, loaded.size
-    check_weights_unchanged(folder, generator.weights_sha256)
+    weights = weights_digest(generator)
+    check_weights_unchanged(folder, weights)
     job.choices.write(folder.path)
     with meter.stage("render"):
         meter.count(job.prefetch(samples, size))
@@ -60,7 +62,7 @@ def generate_locally(
         generate(folder, samples, job.images, generator, size=size, batch_size=config.batch_size)
     if config.check_determinism:
         check_determinism(folder, samples, job.images, generator, size=size)
-    return GenerationResult(loaded.info, size, generator.weights_sha256)
+    return GenerationResult(loaded.info, size, weights)
 
 
 def ensure_images(

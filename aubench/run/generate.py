@@ -9,6 +9,7 @@ from aubench import stage_times as costs
 from aubench.errors import AubenchError
 from aubench.generators.contract import SampleFailure, Unsupported
 from aubench.generators.requests import call, requests
+from aubench.plugins import plain_line
 from aubench.progress import bar
 from aubench.storage.run_folder import RunFolder, pixel_digest
 
@@ -59,7 +60,7 @@ def one_batch(folder: RunFolder, batch: list[Request], generator: Generator, siz
                     f"{failure.sample_id}"
                 ) from failure
             enter = folder.leave_out if isinstance(failure, Unsupported) else folder.fail
-            enter(failure.sample_id, failure.reason)
+            enter(failure.sample_id, plain_line(str(failure.reason)))
             batch = left
             continue
         folder.add([request.sample_id for request in batch], made)

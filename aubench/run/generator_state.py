@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aubench.errors import AubenchError
 from aubench.generators.contract import Generator, GeneratorInfo
 from aubench.run.build_record import GenerationResult
 from aubench.storage.files import home, sha256_json, write_text
@@ -87,7 +88,7 @@ def load_if_current(
             tuple(data["hardware"]),
             data["device"],
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, AubenchError):
         return None
     same = digest == sha256_json(data) and data["sources"] == source_digest(config)
     hopeless = folder.failures | folder.unsupported

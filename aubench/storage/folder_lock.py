@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,9 @@ from aubench.storage.files import translate_os_errors
 
 NAME = ".lock"
 BUSY = (errno.EAGAIN, errno.EACCES)
+_held: set[int] = set()
+"""Descriptors of the locks that this process holds."""
+
 UNKNOWN = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -32,13 +36,28 @@ def locked(folder: Path) -> Iterator[None]:
     """
     path = folder / NAME
     handle = _take(path)
+    _held.add(handle)
+    process = os.getpid()
     try:
         yield
     finally:
-        # Gone before it is free: who opens the path now makes a file of its own.
+        _held.discard(handle)
+        if os.getpid() == process:  # a fork has closed its copy, and the lock is its parent's
+            # Gone before it is free: who opens the path now makes a file of its own.
+            with suppress(OSError):
+                path.unlink()
+            os.close(handle)
+
+
+def _close_in_fork() -> None:
+    """Let no child that a plug-in forks hold a lock beyond its parent's life."""
+    for handle in _held:
         with suppress(OSError):
-            path.unlink()
-        os.close(handle)
+            os.close(handle)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_close_in_fork)
 
 
 def _take(path: Path) -> int:
@@ -65,14 +84,24 @@ def _lock(path: Path, handle: int) -> None:
     except OSError as error:
         if error.errno in BUSY:
             who = os.pread(handle, 200, 0).decode("utf-8", "replace").strip() or "another process"
-            raise AubenchError(
-                f"{path.parent} is in use by {who}", "wait for its end, or choose another --out"
-            ) from error
+            remedy = "wait for its end, or choose another --out"
+            if _is_gone(who):
+                who += ", which has ended, but a child of it lives on"
+                remedy = f"end what `fuser {path}` lists, or choose another --out"
+            raise AubenchError(f"{path.parent} is in use by {who}", remedy) from error
         if error.errno not in UNKNOWN:
             raise
         sys.stderr.write(
             f"{path.parent} lies on a file system without locks: start no second run on it\n"
         )
+
+
+def _is_gone(who: str) -> bool:
+    """Whether the holder is a process of this machine that is no more."""
+    found = re.fullmatch(r"process (\d+) on (\S+)", who)
+    if found is None or found[2] != os.uname().nodename:
+        return False
+    return not Path("/proc", found[1]).exists() and Path("/proc/self").exists()
 
 
 def _same(path: Path, handle: int) -> bool:

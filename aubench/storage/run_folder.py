@@ -94,13 +94,17 @@ STATES = ("sha256", "failed", "unsupported")
 """What a line of the ledger tells of a sample, one of them."""
 
 
+CODE = "code"
+"""What a run states of the code that makes its images, and each line of the ledger of its image."""
+
+
 def ledger_line(row: dict[str, str]) -> str:
     """Return a line of the ledger with its checksum, without the newline."""
     return json.dumps({**row, "crc": _crc(row)})
 
 
-def read_line(line: str) -> tuple[str, str, str] | None:
-    """Return sample id, state and its text; None of a line that is no whole one.
+def read_line(line: str) -> tuple[str, str, str, str] | None:
+    """Return sample id, state, its text, and the code behind it; None of a line that is not whole.
 
     Lines without a checksum are those of folders made before there was one: no damage to a single
     byte can make one of the other.
@@ -113,9 +117,10 @@ def read_line(line: str) -> tuple[str, str, str] | None:
         return None
     crc = row.pop("crc", None)
     states = [state for state in STATES if state in row]
-    if len(states) != 1 or set(row) != {"id", *states} or crc not in (None, _crc(row)):
+    names = {"id", *states, *({CODE} & set(row))}
+    if len(states) != 1 or set(row) != names or crc not in (None, _crc(row)):
         return None
-    return row["id"], states[0], row[states[0]]
+    return row["id"], states[0], row[states[0]], row.get(CODE, "")
 
 
 def _crc(row: dict[str, str]) -> str:
@@ -141,12 +146,15 @@ class RunFolder:
         digests: Pixel digest by sample id.
         failures: Reason of a failure by sample id.
         unsupported: Why the generator is not made for a sample, by sample id.
+        code: Tag of the code that makes the images; lines of the ledger that name another count
+            for nothing. Empty where none was stated.
     """
 
     path: Path
     digests: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     unsupported: dict[str, str] = field(default_factory=dict)
+    code: str = ""
 
     @property
     def record(self) -> Path:
@@ -204,6 +212,7 @@ class RunFolder:
         folder = cls(path)
         if folder.state() is FolderState.NEW:
             raise AubenchError(f"{path} holds no run", "`aubench run … --out` makes one")
+        folder.code = str((folder._former() or {}).get(CODE, ""))
         folder._read_ledger()
         return folder
 
@@ -263,6 +272,7 @@ class RunFolder:
         return FolderState.NEW
 
     def _begin(self, identity: dict[str, Any]) -> None:
+        self.code = str(identity.get(CODE, ""))
         write_text(self._stated, json.dumps(identity, indent=1) + "\n")
 
     def _clear(self) -> None:
@@ -320,6 +330,7 @@ class RunFolder:
                     f"({self._stated.name})",
                     "use --fresh or another --out",
                 )
+        self.code = str(former.get(CODE, ""))
 
     def _read_ledger(self) -> None:
         if not self.ledger.is_file():
@@ -328,7 +339,9 @@ class RunFolder:
         for line in text.split("\n"):
             found = read_line(line)
             if found is not None:
-                self._enter(*found)
+                sample_id, state, told, code = found
+                # What other code made or failed at is not known of this sample any more.
+                self._enter(sample_id, state if code == self.code else "", told)
 
     def _enter(self, sample_id: str, state: str, text: str) -> None:
         """Take over what the ledger says last of a sample."""
@@ -341,7 +354,8 @@ class RunFolder:
         return self.digests, self.failures, self.unsupported
 
     def _append(self, rows: list[dict[str, str]]) -> None:
-        append(self.ledger, "".join(ledger_line(row) + "\n" for row in rows).encode())
+        code = {CODE: self.code} if self.code else {}
+        append(self.ledger, "".join(ledger_line(row | code) + "\n" for row in rows).encode())
         for row in rows:
             state = next(name for name in STATES if name in row)
             self._enter(row["id"], state, row[state])

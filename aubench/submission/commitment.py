@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from aubench.errors import AubenchError
-from aubench.storage.files import sha256_bytes, sha256_file, write_text
-
-if TYPE_CHECKING:
-    from aubench.generators.contract import Generator
-
-LEFT_OUT = ("__pycache__", ".git")
+from aubench.storage.files import sha256_bytes, write_text
 
 
 @dataclass(frozen=True)
@@ -25,7 +18,7 @@ class Commitment:
     Attributes:
         model: Its name.
         weights_sha256: Digest of its weights, None where it has none.
-        code_sha256: Digest over the files of the package that it comes from.
+        code_sha256: Digest over the modules of the package that it comes from.
         created: When it was written, UTC; what proves a time is where it was published.
     """
 
@@ -47,20 +40,24 @@ def commit(model: str, weights: Path | None, out: Path) -> Commitment:
     Raises:
         AubenchError: It is a control or cannot be loaded, or the file exists.
     """
+    from aubench.generators.code_identity import code_digest
     from aubench.generators.contract import WeightSource
-    from aubench.generators.registry import generator_class
+    from aubench.generators.registry import (
+        check_available,
+        generator_class,
+        load_with,
+        weights_digest,
+    )
 
     if out.exists():
         raise AubenchError(f"{out} exists", "choose another --out; a commitment is not changed")
     cls = generator_class(model)
     if cls.info.control:
         raise AubenchError(f"'{model}' is a control", "commit to a model")
-    reason = cls.available()
-    if reason is not None:
-        raise AubenchError(f"model '{model}' is unavailable: {reason}")
-    loaded = cls.load(WeightSource(weights), device="cpu", dtype="float32")
+    check_available(cls, model)
+    loaded = load_with(cls, model, WeightSource(weights), "cpu")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    found = Commitment(model, loaded.weights_sha256, code_digest(cls), now)
+    found = Commitment(model, weights_digest(loaded), code_digest(cls), now)
     write_text(out, json.dumps(asdict(found) | {"digest": found.digest}, indent=1) + "\n")
     return found
 
@@ -82,24 +79,9 @@ def read_commitment(path: Path) -> Commitment:
     return found
 
 
-def code_digest(cls: type[Generator]) -> str:
-    """Return a digest over the files of the package that a generator's class comes from."""
-    name = cls.__module__.partition(".")[0]
-    file = getattr(sys.modules.get(name), "__file__", None)
-    if file is None:
-        raise AubenchError(f"the code of '{cls.__module__}' is in no file", "install its package")
-    top = Path(file).parent if Path(file).name == "__init__.py" else Path(file)
-    files = sorted(top.rglob("*")) if top.is_dir() else [top]
-    lines = [
-        f"{sha256_file(path)}  {path.relative_to(top.parent).as_posix()}"
-        for path in files
-        if path.is_file() and not set(path.parts) & set(LEFT_OUT)
-    ]
-    return sha256_bytes("\n".join(lines).encode())
-
-
 def broken(found: Commitment, model: str, weights_sha256: str | None) -> list[str]:
     """Return what of a run or of the code installed here is not as committed, in words."""
+    from aubench.generators.code_identity import code_digest
     from aubench.generators.registry import generator_class
 
     if found.model != model:

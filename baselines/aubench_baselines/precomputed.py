@@ -28,6 +28,7 @@ from aubench.generators.contract import (
     SampleFailure,
     WeightSource,
 )
+from aubench.generators.info_checks import check_networks
 from aubench.storage.files import sha256_file
 
 Image = npt.NDArray[np.uint8]
@@ -72,7 +73,11 @@ def read_card(path: Path) -> ImagesCard:
     if not path.is_file():
         return ImagesCard()
     try:
-        return ImagesCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        card = ImagesCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        check_networks(card.name, card.metrics_in_training)
+        return card
+    except AubenchError as error:
+        raise AubenchError(f"{path}: {error.message}", error.hint) from error
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))

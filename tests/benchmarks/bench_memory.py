@@ -87,7 +87,7 @@ def moments(count: int, which: str, same: bool = False) -> dict[str, float]:
             of = 0 if same else side
             keys = [str(2 * i + of) for i in range(count)]
             paths = {n.name: Path(folder) / f"{of}-{n.name}.safetensors" for n in found}
-            measured = features(keys, faces, found, paths, f"content {of}", "measure")
+            measured = features(keys, faces, found, paths, lambda: "content", "measure")
             arrays.append(measured[found[0].name]["features"])
     one, other = (Moments.of(a) for a in arrays)
     return {"fid": frechet_of_moments(one, other)}

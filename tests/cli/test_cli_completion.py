@@ -91,7 +91,7 @@ def test_nothing_is_said_where_something_is_wrong(ask, monkeypatch):
     def broken(*_):
         raise ValueError("damaged metadata")
 
-    monkeypatch.setattr("aubench.plugins._registered", broken)
+    monkeypatch.setattr("aubench.plugins.group._registered", broken)
     assert ask("aubench run --model o") == []
 
 

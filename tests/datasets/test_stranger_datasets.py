@@ -9,13 +9,13 @@ from importlib.metadata import EntryPoint
 import forked
 import pytest
 
-from aubench import plugins
 from aubench.cli.data.import_ import _installed_sets
 from aubench.datasets import registry
 from aubench.datasets.conformance import check_dataset
 from aubench.datasets.registry import dataset_names, find_dataset, named_dataset
 from aubench.datasets.scaffold import write_package
 from aubench.errors import AubenchError
+from aubench.plugins import group as plugins
 
 
 @pytest.fixture

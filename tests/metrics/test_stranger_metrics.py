@@ -13,12 +13,12 @@ import forked
 import pytest
 
 import aubench.metrics
-from aubench import plugins
 from aubench.errors import AubenchError
 from aubench.metrics import registry
 from aubench.metrics.conformance import check_metric
 from aubench.metrics.metric import Metric, ScoreFacts
 from aubench.metrics.scaffold import write_package
+from aubench.plugins import group as plugins
 
 
 class Twice(Metric):

@@ -75,6 +75,14 @@ def test_damaged_constants_are_refused(copy):
         load_protocol("test2k", folder=copy).constants()
 
 
+@pytest.mark.parametrize("name", [CONSTANTS, "proof.json", "folds.json", "reference.json"])
+def test_a_file_that_no_digest_covers_is_refused(copy, name):
+    place = copy / "synfacs2" / "test2k"
+    (place / name).write_text("{}")
+    with pytest.raises(AubenchError, match=rf"SHA256SUMS does not cover {name}"):
+        load_protocol("test2k", "synfacs2", folder=copy)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_protocols_verify(name):
     protocol = load_protocol(name)
@@ -159,7 +167,7 @@ def test_an_incomplete_sweep_is_found(copy, damage):
     other = {"level": "12=4.5,sweep 12", "stratum": "12=4.0,swept 12", "twice": "12=3.0,sweep 12"}
     rows[at] = rows[at].replace("12=4.0,sweep 12", other[damage])
     (place / "samples.csv").write_text("\n".join(rows) + "\n")
-    write_sums(place, ["protocol.toml", "samples.csv"])
+    write_sums(place, ["protocol.toml", "samples.csv", CONSTANTS])
     with pytest.raises(AubenchError, match=r"intensity: .*(sweep|swept)"):
         verify(load_protocol("intensity", folder=copy))
 
@@ -170,7 +178,7 @@ def test_label_input_has_the_samples_of_test2k():
     assert (text.samples().frame["target"] == labels.samples().frame["target"]).all()
 
 
-@pytest.mark.parametrize("name", ["protocol.toml", "samples.csv", "proof.json"])
+@pytest.mark.parametrize("name", ["protocol.toml", "samples.csv", "proof.json", CONSTANTS])
 def test_an_edit_is_found(copy, name):
     path = copy / "synfacs" / "unseen" / name
     path.write_text(path.read_text().replace("2", "3", 1))
@@ -191,7 +199,7 @@ def test_a_false_claim_is_found(copy):
     key = rows[1].split(",")[1].rsplit("/", 1)[0]
     rows[1] = f"unseen-00000,{key}/12=3.0,single"
     (place / "samples.csv").write_text("\n".join(rows) + "\n")
-    write_sums(place, ["protocol.toml", "samples.csv", "proof.json"])
+    write_sums(place, ["protocol.toml", "samples.csv", "proof.json", CONSTANTS])
     with pytest.raises(AubenchError, match=r"'12'.*occur in train"):
         verify(load_protocol("unseen", folder=copy))
 

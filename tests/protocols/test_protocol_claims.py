@@ -62,7 +62,7 @@ def test_the_reference_set_is_the_protocols_own_targets():
 def test_a_proof_taken_out_of_the_digests_is_missed(copy):
     place = copy / "synfacs" / "unseen"
     (place / "proof.json").unlink()
-    write_sums(place, ["protocol.toml", "samples.csv"])
+    write_sums(place, ["protocol.toml", "samples.csv", "aaad.json"])
     with pytest.raises(AubenchError, match=r"cannot read the proof .*proof\.json"):
         verify(load_protocol("unseen", folder=copy))
 
@@ -72,7 +72,7 @@ def test_a_proof_of_another_train_set_is_refused(copy):
     proof = json.loads((place / "proof.json").read_text())
     proof["train sha256"] = "0" * 64
     (place / "proof.json").write_text(json.dumps(proof))
-    write_sums(place, ["protocol.toml", "samples.csv", "proof.json"])
+    write_sums(place, ["protocol.toml", "samples.csv", "proof.json", "aaad.json"])
     with pytest.raises(AubenchError, match="differs from what was recomputed"):
         verify(load_protocol("unseen", folder=copy))
 

@@ -74,19 +74,13 @@ def test_what_cannot_be_drawn_or_sealed_is_refused_in_a_line(tmp_path):
     assert drawn_from("unseen-wild") is None
 
 
-class Toy:
-    """Just what a commitment asks of a generator."""
-
-    weights_sha256 = "w" * 64
-
-
 def test_a_commitment_holds_weights_and_code(tmp_path, monkeypatch):
     folder = tmp_path / "toy_package"
     folder.mkdir()
     (folder / "__init__.py").write_text("X = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
     toy_package = import_module("toy_package")
-    from aubench.generators.contract import GeneratorInfo
+    from aubench.generators.contract import Generator, GeneratorInfo
 
     info = GeneratorInfo(
         name="toy",
@@ -100,11 +94,12 @@ def test_a_commitment_holds_weights_and_code(tmp_path, monkeypatch):
     )
     cls = type(
         "Model",
-        (),
+        (Generator,),
         {
             "info": info,
-            "available": classmethod(lambda _: None),
-            "load": classmethod(lambda *_, **__: Toy()),
+            "load": classmethod(lambda cls, *_, **__: cls()),
+            "generate": lambda self, batch: None,
+            "weights_sha256": "w" * 64,
             "__module__": toy_package.__name__,
         },
     )

@@ -299,7 +299,8 @@ def _installed_sets() -> list[dict[str, Any]]:
         }
         try:
             source = find_dataset(name)
-            row |= {"restricted": source.restricted, "faces": sum(source.counts.values())}
+            with GROUP.calling(name, "being counted"):
+                row |= {"restricted": source.restricted, "faces": sum(source.counts.values())}
         except AubenchError as error:
             row["reason"] = str(error)
         rows.append(row)

@@ -68,7 +68,7 @@ def show(name: str) -> Result:
 
 def _card(row: Listing) -> dict[str, Any]:
     """Return what is known of a generator, in the order in which it is printed."""
-    from aubench.generators.registry import generator_class
+    from aubench.generators.registry import calling, generator_class
     from aubench.networks.external_weights import entries
 
     card: dict[str, Any] = {
@@ -79,7 +79,9 @@ def _card(row: Listing) -> dict[str, Any]:
     }
     if row.info is None:
         return card
-    info, more = row.info, generator_class(row.name).card()
+    info, cls = row.info, generator_class(row.name)
+    with calling(cls, row.name, "card()"):
+        more = cls.card()
     card |= {
         "kind": "control, may look at targets" if info.control else "generator",
         "inputs": sorted(info.inputs),

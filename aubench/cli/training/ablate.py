@@ -128,7 +128,7 @@ def ablate(
     """
     from aubench.errors import AubenchError
     from aubench.generators.contract import Ablatable
-    from aubench.generators.registry import generator_class
+    from aubench.generators.registry import calling, generator_class
 
     cls = generator_class(model)
     if not isinstance(cls, Ablatable):
@@ -148,9 +148,11 @@ def ablate(
     made: list[tuple[AblationRow, Record]] = []
     for number, row in enumerate(chosen, 1):
         click.echo(f"row {number} of {len(chosen)}: {row.name}, {row.title}", err=True)
-        weights = cls.fit_row(row, training)
+        with calling(cls, model, "fit_row()"):
+            weights = cls.fit_row(row, training)
         config = scored[row.name]
-        own = {**cls.run_options(row, training), **config.options}
+        with calling(cls, model, "run_options()"):
+            own = {**cls.run_options(row, training), **config.options}
         record = execute(replace(config, weights=weights, options=own))
         record = _named(model, row, training, record)
         place = folder / "records" / record.protocol.dataset / record.protocol.name

@@ -28,17 +28,16 @@ def train(model: str, stage: int | None, options: TrainingOptions) -> Result:
     """
     from aubench.errors import AubenchError
     from aubench.generators.contract import Trainable
-    from aubench.generators.registry import generator_class
+    from aubench.generators.registry import calling, check_available, generator_class
 
     cls = generator_class(model)
     if not isinstance(cls, Trainable):
         raise AubenchError(f"model '{model}' cannot be trained here", "see `aubench models`")
-    reason = cls.available()
-    if reason is not None:
-        raise AubenchError(f"model '{model}' is unavailable: {reason}")
+    check_available(cls, model)
     training = options.training(model, cls.presets, FOLDER, stage)
     if stage is not None and stage not in cls.stages:
         known = ", ".join(map(str, cls.stages)) or "none; leave --stage out"
         raise AubenchError(f"{model} has no stage {stage}", f"its stages: {known}")
-    weights = cls.fit(training)
+    with calling(cls, model, "fit()"):
+        weights = cls.fit(training)
     return written(weights, line=f"weights {weights}", model=model, preset=training.preset)

@@ -22,7 +22,7 @@ from aubench.errors import AubenchError
 from aubench.facs import AUS, load_facs, parse_aus
 from aubench.facs.describe import describe
 from aubench.progress import bar
-from aubench.storage.files import atomic_path, sha256_bytes, write_text
+from aubench.storage.files import atomic_path, sha256_bytes, sha256_file, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,6 +118,7 @@ def attach_text(name: str, seed: int) -> dict[str, Any]:
         "with an unknown AU": int((frame[list(LABELS)].to_numpy(np.int8) < 0).any(1).sum()),
         "seed": seed,
         "content": read_record(name).content,
+        "file sha256": sha256_file(place / TEXTS),
         "paper": PAPER if name == "bp4d-autext" else {},
     }
     write_text(place / STATISTICS, json.dumps(statistics, indent=1) + "\n")
@@ -182,13 +183,18 @@ def read_texts(name: str) -> pd.DataFrame:
     """Return ``key``, ``text``, ``seed`` of a data set.
 
     Raises:
-        AubenchError: No text was attached.
+        AubenchError: No text was attached, or the file was changed since.
     """
     import pandas as pd
 
     path = folder_of(name) / TEXTS
     if not path.is_file():
         raise AubenchError(f"no texts of '{name}'", f"`aubench data text {name}`")
+    stated = (read_statistics(name) or {}).get("file sha256")
+    if stated != sha256_file(path):
+        raise AubenchError(
+            f"{path} was changed since the texts were attached", f"`aubench data text {name}`"
+        )
     return pd.read_parquet(path)
 
 

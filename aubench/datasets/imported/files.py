@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from aubench.datasets.dataset import GROUP
 from aubench.datasets.samples import LABELS
 from aubench.errors import AubenchError, suggest
-from aubench.storage.files import data_home, write_text
+from aubench.storage.files import data_home, sha256_file, sha256_json, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +51,7 @@ class ImportRecord:
         attributes: Group by attribute and subject.
         splits: Split of each subject, where the data state it.
         members: Members of a joint set.
+        index_sha256: Digest of ``index.parquet``; empty for a joint set.
     """
 
     name: str
@@ -68,10 +69,13 @@ class ImportRecord:
     attributes: dict[str, dict[str, str]] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)
     members: list[str] = field(default_factory=list)
+    index_sha256: str = ""
 
     def write(self) -> None:
-        """Write the record to its place."""
-        write_text(folder_of(self.name) / RECORD, json.dumps(asdict(self), indent=1) + "\n")
+        """Write the record, with a digest of it, to its place."""
+        data = asdict(self)
+        whole = json.dumps({**data, "sha256": sha256_json(data)}, indent=1)
+        write_text(folder_of(self.name) / RECORD, whole + "\n")
 
 
 def member(name: str) -> str:
@@ -119,8 +123,13 @@ def read_record(name: str) -> ImportRecord:
 @lru_cache(maxsize=8)
 def _record(path: Path, changed: int) -> ImportRecord:
     try:
-        return ImportRecord(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        stated = data.pop("sha256", None)
+        found = ImportRecord(**data)
+        if stated != sha256_json(data):
+            raise AubenchError(f"{path} was changed since the import", "import again")
+        return found
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise AubenchError(f"{path} is no record of an import", "import again") from error
 
 
@@ -147,10 +156,27 @@ def read_index(name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
     for part in record.members or [name]:
         path = folder_of(part) / INDEX
         try:
+            _check_index(path, read_record(part).index_sha256)
             parts.append(pd.read_parquet(path, columns=None if columns is None else list(columns)))
         except (OSError, ValueError) as error:
             raise AubenchError(f"cannot read {path}", "import again") from error
     return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+
+
+def _check_index(path: Path, sha256: str) -> None:
+    """Compare an index with the digest of its import, once for each state of the file.
+
+    Raises:
+        AubenchError: It is another one.
+    """
+    about = path.stat()
+    if _file_digest(path, about.st_mtime_ns, about.st_ctime_ns, about.st_size) != sha256:
+        raise AubenchError(f"{path} was changed since the import", "import again")
+
+
+@lru_cache(maxsize=16)
+def _file_digest(path: Path, *state: int) -> str:
+    return sha256_file(path)
 
 
 def complete(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:

@@ -16,7 +16,7 @@ from aubench.datasets.samples import LABELS, combinations_of, seed_of
 from aubench.errors import AubenchError
 from aubench.facs import parse_aus
 from aubench.facs.describe import describe
-from aubench.storage.files import atomic_path, sha256_bytes, write_text
+from aubench.storage.files import atomic_path, sha256_bytes, sha256_file, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,6 +107,7 @@ def attach_given(name: str, path: Path, seed: int, *, fill: bool = False) -> dic
         "words": _spread([len(text.split()) for text in both["text"]]),
         "seed": seed,
         "content": read_record(name).content,
+        "file sha256": sha256_file(place / TEXTS),
         GIVEN: {
             "file": path.name,
             "sha256": digest(both),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -188,16 +189,18 @@ class ImportedImages:
 
     def load(self, key: str, size: int) -> Images:
         """Return uint8 [size, size, 3], resized from the imported face."""
-        return self._face(self._packs([key])[0], key, size)
+        row = self._rows([key])[0]
+        return self._face(self._pack(key, row), key, row, size)
 
     def load_many(self, keys: Sequence[str], size: int) -> Images:
         """Return uint8 [N, size, size, 3]."""
         import numpy as np
 
         out = np.empty((len(keys), size, size, 3), np.uint8)
-        packs = self._packs(keys)
+        rows = self._rows(keys)
+        packs = [self._pack(key, row) for key, row in zip(keys, rows, strict=True)]
         for i in sorted(range(len(keys)), key=lambda i: packs[i]):
-            out[i] = self._face(packs[i], keys[i], size)
+            out[i] = self._face(packs[i], keys[i], rows[i], size)
         return out
 
     def prefetch(self, keys: Sequence[str], size: int, label: str) -> None:
@@ -206,7 +209,7 @@ class ImportedImages:
         Raises:
             AubenchError: Names the first that is not.
         """
-        self._packs(keys)
+        self._rows(keys)
 
     def attributes(self, subjects: Sequence[str]) -> dict[str, list[str]]:
         """Return by attribute, such as ``sex``, the group of each subject."""
@@ -215,7 +218,8 @@ class ImportedImages:
             for name, table in self._record.attributes.items()
         }
 
-    def _packs(self, keys: Iterable[str]) -> list[Path]:
+    def _rows(self, keys: Iterable[str]) -> list[int]:
+        """Return the rows of some images in the index."""
         import pandas as pd
 
         places = _places(self._record.name, self.fingerprint)
@@ -224,13 +228,13 @@ class ImportedImages:
         if (rows < 0).any():
             key = asked[int((rows < 0).argmax())]
             raise AubenchError(f"image {key} is not in {self._record.name}", "import again")
-        packs = _pack_names(self._record.name, self.fingerprint)
-        return [
-            folder_of(key.split("/", 1)[0]) / "packs" / packs[row]
-            for key, row in zip(asked, rows, strict=True)
-        ]
+        return [int(row) for row in rows]
 
-    def _face(self, pack: Path, key: str, size: int) -> Images:
+    def _pack(self, key: str, row: int) -> Path:
+        packs = _column(self._record.name, "pack", self.fingerprint)
+        return folder_of(key.split("/", 1)[0]) / "packs" / str(packs[row])
+
+    def _face(self, pack: Path, key: str, row: int, size: int) -> Images:
         import numpy as np
         from PIL import Image
 
@@ -241,12 +245,16 @@ class ImportedImages:
                 self._open[pack] = zipfile.ZipFile(pack)
             data = self._open[pack].read(member(frame_of(key)))
             with Image.open(io.BytesIO(data), formats=["PNG"]) as opened:
+                face = whole = np.asarray(opened, np.uint8)
                 if opened.size != (size, size):
                     resized = opened.resize((size, size), Image.Resampling.BICUBIC)
-                    return np.asarray(resized, np.uint8)
-                return np.asarray(opened, np.uint8)
+                    face = np.asarray(resized, np.uint8)
         except (*CORRUPT, KeyError, SyntaxError, ValueError) as error:
             raise AubenchError(f"{pack} does not hold {key}", "import again") from error
+        digest = str(_column(self._record.name, "pixels", self.fingerprint)[row])
+        if hashlib.sha256(whole.tobytes()).hexdigest()[: len(digest)] != digest:
+            raise AubenchError(f"{pack} holds another picture as {key}", "import again")
+        return face
 
 
 def frame_of(key: str) -> str:
@@ -262,8 +270,8 @@ def _places(name: str, fingerprint: str) -> pd.Index[Any]:
     return places
 
 
-@lru_cache(maxsize=2)
-def _pack_names(name: str, fingerprint: str) -> npt.NDArray[np.object_]:
+@lru_cache(maxsize=4)
+def _column(name: str, column: str, fingerprint: str) -> npt.NDArray[np.object_]:
     import numpy as np
 
-    return np.asarray(read_index(name, ["pack"])["pack"].astype(object))
+    return np.asarray(read_index(name, [column])[column].astype(object))

@@ -15,6 +15,7 @@ import numpy as np
 
 from aubench.datasets.imported.files import (
     FAULTS,
+    INDEX,
     RECORD,
     ImportRecord,
     check_name,
@@ -37,7 +38,7 @@ from aubench.datasets.readers.sequences import Coded, Fault, SourceData
 from aubench.errors import AubenchError
 from aubench.facs import AUS
 from aubench.progress import bar
-from aubench.storage.files import atomic_path
+from aubench.storage.files import atomic_path, sha256_file
 from aubench.worker_processes import workers, working
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ def import_found(request: ImportRequest, found: SourceData) -> ImportRecord:
         [au for au, known in zip(AUS, coded, strict=True) if known],
         attributes,
         {f"{request.name}/{name}": split for name, split in sorted(found.splits.items())},
+        index_sha256=sha256_file(folder_of(request.name) / INDEX),
     )
     record.write()
     return record

@@ -13,6 +13,7 @@ from aubench.datasets.training_faces import PACK
 from aubench.errors import AubenchError
 from aubench.progress import bar
 from aubench.storage.files import atomic_path, home, read_checked_png, sweep
+from aubench.storage.run_folder import pixel_digest
 from aubench.worker_processes import workers, working
 
 if TYPE_CHECKING:
@@ -22,17 +23,35 @@ if TYPE_CHECKING:
     Images = npt.NDArray[np.uint8]
 
 
+KEY, PIXELS = "aubench key", "aubench pixels"
+"""Text chunks of a cached PNG: what it shows, and the digest of its pixels."""
+
+
 def _render(keys: list[str], size: int, renderer: str) -> list[Images]:
     module: Any = import_module(f"aubench.{renderer}.render")
     return [module.render_key(key, size=size) for key in keys]
 
 
+def _fingerprint(renderer: str) -> str:
+    module: Any = import_module(f"aubench.{renderer}.render")
+    return str(module.renderer_id())
+
+
+def _shown(renderer: str, key: str, size: int) -> str:
+    """Return what a cached image says that it shows."""
+    return f"{_fingerprint(renderer)} {size} {key}"
+
+
 def _render_files(keys: list[str], size: int, renderer: str, paths: list[Path]) -> int:
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
-    for image, path in zip(_render(keys, size, renderer), paths, strict=True):
+    for key, image, path in zip(keys, _render(keys, size, renderer), paths, strict=True):
+        about = PngInfo()
+        about.add_text(KEY, _shown(renderer, key, size))
+        about.add_text(PIXELS, pixel_digest(image))
         with atomic_path(path) as temporary:
-            Image.fromarray(image).save(temporary, format="PNG", compress_level=1)
+            Image.fromarray(image).save(temporary, format="PNG", compress_level=1, pnginfo=about)
     return len(keys)
 
 
@@ -42,21 +61,26 @@ def _render_pack(keys: list[str], size: int, renderer: str, path: Path) -> int:
     pack = np.stack(_render(keys, size, renderer))
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, pack, allow_pickle=False)
-        stream.write(hashlib.sha256(pack.data).digest())  # behind the array, where numpy stops
+        # Behind the array, where numpy stops.
+        stream.write(_pack_digest(pack, keys, size, renderer))
     return len(keys)
 
 
-def _read_pack(path: Path) -> Images | None:
-    """Return the images of a pack, None where they are not those of the digest behind them.
+def _pack_digest(pack: Images, keys: Sequence[str], size: int, renderer: str) -> bytes:
+    """Return a digest over what a pack shows and its pixels."""
+    whole = hashlib.sha256("\n".join(_shown(renderer, key, size) for key in keys).encode())
+    whole.update(pack.data)
+    return whole.digest()
 
-    Packs made before there was a digest have nothing there.
-    """
+
+def _read_pack(path: Path, keys: Sequence[str], size: int, renderer: str) -> Images | None:
+    """Return the images of a pack, None where they are not those that its keys ask for."""
     import numpy as np
 
     with path.open("rb") as stream:
         pack: Images = np.load(stream, allow_pickle=False)
         digest = stream.read()
-    return pack if digest in (b"", hashlib.sha256(pack.data).digest()) else None
+    return pack if digest == _pack_digest(pack, keys, size, renderer) else None
 
 
 class SynfacsImages:
@@ -81,8 +105,7 @@ class SynfacsImages:
     @property
     def fingerprint(self) -> str:
         """The renderer's version and the digest of its asset."""
-        module: Any = import_module(f"aubench.{self._renderer}.render")
-        return str(module.renderer_id())
+        return _fingerprint(self._renderer)
 
     def _folder(self, size: int) -> Path:
         cache = self._cache or home() / self._renderer
@@ -100,9 +123,11 @@ class SynfacsImages:
             data = io.BytesIO(read_checked_png(self._path(key, size)))
             with Image.open(data, formats=["PNG"]) as opened:
                 image = np.asarray(opened, dtype=np.uint8)
+                told = dict(opened.text)  # type: ignore[attr-defined]  # a PNG has some
         except (OSError, ValueError, SyntaxError):
             return None  # absent, cut short or damaged: rendered again
-        return image if image.shape == (size, size, 3) else None
+        asked = {KEY: _shown(self._renderer, key, size), PIXELS: pixel_digest(image)}
+        return image if told == asked else None  # a whole picture of something else is none
 
     def load(self, key: str, size: int) -> Images:
         """Return uint8 [size, size, 3], from the cache or rendered into it."""
@@ -177,7 +202,7 @@ class SynfacsImages:
         out = np.empty((len(keys), size, size, 3), np.uint8)
         for i, path in enumerate(paths):
             here = np.nonzero(rows // PACK == i)[0]
-            pack = _read_pack(path)
+            pack = _read_pack(path, packs[i], size, self._renderer)
             if pack is None:
                 _render_pack(packs[i], size, self._renderer, path)
                 pack = np.load(path, allow_pickle=False)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 GROUP = PluginGroup("aubench.detectors", "detector")
 
+METHODS = ("probabilities", "features", "compare", "remarks")
+"""What a detector is asked."""
+
 
 def names() -> list[str]:
     """Return the names of the installed detectors, sorted; none is imported."""
@@ -64,7 +67,10 @@ def load_any(
 
     point = name.partition(":")[0]
     file = Path(weights) if weights is not None else None
-    found = GROUP.load(point)(name, device, weights=file, **options)
+    load_point = GROUP.load(point)
+    with GROUP.calling(point, "loading"):
+        found: Any = load_point(name, device, weights=file, **options)
     if not isinstance(found, Detector | PairedDetector):
         raise GROUP.wrong(point, "a function that returns an aubench Detector or PairedDetector")
-    return found
+    guarded: Detector | PairedDetector = GROUP.guarded(point, found, METHODS)
+    return guarded

@@ -7,7 +7,7 @@ An entry point of ``aubench.extractors`` holds a function from its name and a to
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aubench.plugins import PluginGroup
 
@@ -41,7 +41,9 @@ def load_extractor(name: str, device: str = "cpu") -> Extractor:
     """
     from aubench.networks.extractors.extractor import Extractor
 
-    found = GROUP.load(name)(name, device)
+    load = GROUP.load(name)
+    with GROUP.calling(name, "loading"):
+        found: Any = load(name, device)
     if not isinstance(found, Extractor):
         raise GROUP.wrong(name, "a function that returns an aubench Extractor")
     return found

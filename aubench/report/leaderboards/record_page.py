@@ -119,6 +119,7 @@ def _provenance(record: Record) -> str:
         ("data", protocol.dataset_fingerprint),
         ("model weights sha256", record.model.weights_sha256 or "none"),
         ("plug-in", f"{record.model.package} {record.model.package_version}"),
+        ("code sha256", record.model.code_sha256 or "unknown"),
         ("images sha256", about.images_sha256),
         ("AUs to compare with", about.target_source),
         ("seed", str(about.seed)),

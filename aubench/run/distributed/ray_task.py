@@ -130,11 +130,11 @@ def _loaded(piece: PieceInput, meter: Meter) -> tuple[Job, Loaded]:
             job = replace(job, images=images)
             here = job.identity()
             for name, value in piece.identity.items():
-                if here[name] != value:
+                if here.get(name) != value:
                     raise AubenchError(
-                        f"worker on {platform.node()} has {name} = {here[name]}, "
+                        f"worker on {platform.node()} has {name} = {here.get(name)}, "
                         f"the driver {value}",
-                        "bring data, protocols and weights of the driver to every node",
+                        "bring data, protocols, weights and plug-ins of the driver to every node",
                     )
             loaded = job.load(job.samples)
         _LOADED.clear()
@@ -143,6 +143,7 @@ def _loaded(piece: PieceInput, meter: Meter) -> tuple[Job, Loaded]:
 
 
 def _description(loaded: Loaded) -> dict[str, Any]:
+    from aubench.generators.registry import weights_digest
     from aubench.run.distributed.shards import versions
     from aubench.run.generator_state import plain_info
     from aubench.run.provenance import hardware
@@ -150,7 +151,7 @@ def _description(loaded: Loaded) -> dict[str, Any]:
     return {
         "info": plain_info(loaded.info),
         "size": loaded.size,
-        "weights": loaded.generator.weights_sha256,
+        "weights": weights_digest(loaded.generator),
         "versions": versions(),
         "hardware": hardware(),
         "machine": platform.node(),
