@@ -5,10 +5,9 @@ Only pixels are read. What made them is told by ``card.toml`` in the folder, and
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
-import tomllib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,8 @@ from aubench.generators.contract import (
     WeightSource,
 )
 from aubench.storage.files import sha256_file
+from aubench.storage.tables import read_table
+from aubench.storage.text_files import read_toml
 
 Image = npt.NDArray[np.uint8]
 ENDINGS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
@@ -69,16 +70,18 @@ def read_card(path: Path) -> ImagesCard:
     Raises:
         AubenchError: It is no TOML, or has a field that is unknown or ill-formed.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         return ImagesCard()
     try:
-        return ImagesCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return ImagesCard.model_validate(read_toml(path))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         raise AubenchError(f"{path}: {field}: {first['msg']}", "see docs/plugins.md") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise AubenchError(f"{path} is not TOML: {error}") from error
+    except OSError as error:
+        raise AubenchError(f"cannot read {path}: {error.strerror}", "restore it") from error
+    except ValueError as error:
+        raise AubenchError(f"{path} is not TOML: {error}", "mend that line") from error
 
 
 def list_folder(folder: Path) -> Listed:
@@ -97,21 +100,19 @@ def list_csv(table: Path) -> Listed:
     """Return the files that a CSV with ``sample_id,path`` names; paths are relative to it.
 
     Raises:
-        AubenchError: It cannot be read, or a row lacks a field.
+        AubenchError: It cannot be read, or a line lacks a cell.
     """
+    found = read_table(table)
+    found.require("sample_id", "path")
     files: dict[str, Path] = {}
     twice = []
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            for line, row in enumerate(csv.DictReader(stream), 2):
-                name, place = row.get("sample_id"), row.get("path")
-                if not name or not place:
-                    raise AubenchError(f"{table} line {line} lacks sample_id or path")
-                if name in files:
-                    twice.append(name)
-                files.setdefault(name, table.parent / place)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AubenchError(f"cannot read {table}: {error}") from error
+    for row in found.rows:
+        name, place = row["sample_id"], row["path"]
+        if not name or not place:
+            raise row.error("it lacks sample_id or path", "fill in both")
+        if name in files:
+            twice.append(name)
+        files.setdefault(name, table.parent / place)
     return Listed(files, tuple(twice))
 
 

@@ -67,7 +67,7 @@ def test_a_table_names_files_anywhere(folder, tmp_path):
     model.begin(plan())
     np.testing.assert_array_equal(model.generate([request("s-2")])[0], face(1))
     table.write_text("sample_id,path\ns-1,mine/s-1.png\ns-2,\n")
-    with pytest.raises(AubenchError, match="line 3 lacks"):
+    with pytest.raises(AubenchError, match="line 3: it lacks"):
         load(table)
 
 

@@ -71,8 +71,8 @@ def test_reference_is_neutral_or_the_first():
 
 FAULTS = [
     ("AU12", "AU13", r"has no column 'AU12'"),
-    ("05.png", "55.png", r"row 7: no image .*55.png"),
-    (",1,", ",2,", r"row 2: AU\d+ is '2'; 0, 1, or 9"),
+    ("05.png", "55.png", r"line 7: no image .*55.png"),
+    (",1,", ",2,", r"line 2: AU\d+ is '2'; write 0, 1, or 9"),
 ]
 
 
