@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from aubench.datasets.samples import INTENSITIES, LABELS, SampleSet, combination
 from aubench.errors import AubenchError
 from aubench.facs import AUS, labels_of, parse_aus
 from aubench.facs.describe import describe
+from aubench.storage.text_files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,7 +161,7 @@ def read_folds(place: Path) -> dict[str, Any]:
     """
     path = place / "folds.json"
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = read_json(path)
         return {**found, "test": set(found["test"]), "train": set(found["train"])}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise AubenchError(f"{path} tells no folds", "freeze the protocol again") from error

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from aubench.generators.contract import Generator, GeneratorInfo
 from aubench.run.build_record import GenerationResult
 from aubench.storage.files import home, sha256_json, write_text
+from aubench.storage.text_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +79,7 @@ def load_if_current(
         ids: Samples that are asked for.
     """
     try:
-        data = json.loads((folder.path / NAME).read_text(encoding="utf-8"))
+        data = read_json(folder.path / NAME)
         digest = data.pop("sha256")
         made = GenerationResult(
             info_of(data["info"]),

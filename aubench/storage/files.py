@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aubench.errors import AubenchError
+from aubench.storage.text_files import read_json
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR)
@@ -259,7 +260,7 @@ def read_card(path: Path, digest: str) -> dict[str, Any]:
         AubenchError: It is no card, or the card of other weights.
     """
     try:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        card: dict[str, Any] = read_json(path)
         expected = str(card["sha256"])
     except (ValueError, KeyError, TypeError) as error:
         raise AubenchError(f"{path} is not a card of weights", "restore the file") from error

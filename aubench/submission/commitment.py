@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aubench.errors import AubenchError
 from aubench.storage.files import sha256_bytes, sha256_file, write_text
+from aubench.storage.text_files import read_json
 
 if TYPE_CHECKING:
     from aubench.generators.contract import Generator
@@ -72,7 +73,7 @@ def read_commitment(path: Path) -> Commitment:
         AubenchError: The file is none, or was changed.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         stated = data.pop("digest")
         found = Commitment(**data)
     except (OSError, ValueError, KeyError, TypeError) as error:

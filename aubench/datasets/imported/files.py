@@ -19,6 +19,7 @@ from aubench.datasets.dataset import GROUP
 from aubench.datasets.samples import LABELS
 from aubench.errors import AubenchError, suggest
 from aubench.storage.files import data_home, write_text
+from aubench.storage.text_files import read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,7 +120,7 @@ def read_record(name: str) -> ImportRecord:
 @lru_cache(maxsize=8)
 def _record(path: Path, changed: int) -> ImportRecord:
     try:
-        return ImportRecord(**json.loads(path.read_text(encoding="utf-8")))
+        return ImportRecord(**read_json(path))
     except (OSError, ValueError, TypeError) as error:
         raise AubenchError(f"{path} is no record of an import", "import again") from error
 
