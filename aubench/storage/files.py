@@ -209,25 +209,34 @@ def write_bytes(path: Path, data: bytes) -> None:
 def read_checked_png(path: Path) -> bytes:
     """Return the bytes of a PNG after comparing the checksum of every chunk.
 
-    Decoders skip those of the pixels, so that a flipped bit may pass as another colour.
-
     Raises:
         OSError: The file cannot be read.
         ValueError: It is no PNG, cut short, or damaged.
     """
     data = path.read_bytes()
+    check_png(data, path.name)
+    return data
+
+
+def check_png(data: bytes, name: str = "it") -> None:
+    """Compare the checksum of every chunk of a PNG.
+
+    Decoders skip those of the pixels, so that a flipped bit may pass as another colour.
+
+    Raises:
+        ValueError: It is no PNG, cut short, or damaged.
+    """
     view, at, kind = memoryview(data), 8, b""
     while kind != b"IEND":
         if at + 12 > len(data):
-            raise ValueError(f"{path.name} is cut short")
+            raise ValueError(f"{name} is cut short")
         (size,), kind = struct.unpack_from(">I", data, at), data[at + 4 : at + 8]
         end = at + 8 + size
         if end + 4 > len(data) or zlib.crc32(view[at + 4 : end]) != int.from_bytes(
             view[end : end + 4], "big"
         ):
-            raise ValueError(f"{path.name} is damaged")
+            raise ValueError(f"{name} is damaged")
         at = end + 4
-    return data
 
 
 def sha256_bytes(data: bytes) -> str:

@@ -8,6 +8,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from aubench.errors import AubenchError
+
 LARGEST = 1 << 28
 """Bytes of a text file, at most: far more than people write, and no device without an end."""
 
@@ -40,6 +42,20 @@ def decode_text(data: bytes) -> str:
     if "\0" in text:
         raise ValueError("is not text")
     return text
+
+
+def check_utf8(*names: str) -> None:
+    """Refuse names of files that are not UTF-8, before what keeps them is written.
+
+    Raises:
+        AubenchError: Names the first, its bytes escaped.
+    """
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+            raise AubenchError(f"the name '{shown}' is not UTF-8", "rename it") from error
 
 
 def read_text(path: Path) -> str:

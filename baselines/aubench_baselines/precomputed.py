@@ -28,13 +28,14 @@ from aubench.generators.contract import (
     WeightSource,
 )
 from aubench.storage.files import sha256_file
+from aubench.storage.pictures import PictureError, format_of, is_plain, read_picture
 from aubench.storage.tables import read_table
 from aubench.storage.text_files import read_toml
 
 Image = npt.NDArray[np.uint8]
-ENDINGS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-ORIENTATION = 0x0112
-"""EXIF's note of how pixels are turned, which Pillow does not follow by itself."""
+ENDINGS = frozenset({".png", ".jpg", ".jpeg"})
+FORMATS = ("PNG", "JPEG")
+"""Taken by content: a JPEG that is named as a PNG is one, and the record says so."""
 
 SHOWN = 10
 """How many names of one kind of problem an error shows."""
@@ -134,30 +135,23 @@ def read_image(path: Path, size: int) -> Image:
     """Return uint8 [size, size, 3] RGB of a PNG or JPEG file.
 
     Raises:
-        ValueError: Says what is wrong with it, without its name.
+        PictureError: Says what is wrong with it, without its name.
     """
-    from PIL import Image as Pillow
-
-    try:
-        with Pillow.open(path, formats=["PNG", "JPEG"]) as opened:
-            if opened.mode not in ("RGB", "L", "P", "RGBA"):
-                raise ValueError(f"has mode {opened.mode}, want 8 bits RGB")
-            if opened.size != (size, size):
-                width, height = opened.size
-                raise ValueError(f"is {width} by {height} pixels, not {size} by {size}")
-            if "transparency" in opened.info or opened.mode == "RGBA":
-                alpha = np.asarray(opened.convert("RGBA"))[..., 3]
-                if (alpha < 255).any():
-                    raise ValueError("has transparent pixels")
-            if opened.getexif().get(ORIENTATION, 1) != 1:
-                raise ValueError("is stored turned, with a note of it; store it upright")
-            if not is_srgb(opened.info.get("icc_profile")):
-                raise ValueError("has a colour profile other than sRGB")
-            return np.asarray(opened.convert("RGB"), np.uint8)
-    except FileNotFoundError as error:
-        raise ValueError("is not there") from error
-    except (OSError, SyntaxError, Pillow.DecompressionBombError) as error:
-        raise ValueError("cannot be decoded") from error
+    found = read_picture(path, FORMATS, deepest=8)
+    if found.mode not in ("RGB", "L", "P", "RGBA"):
+        raise PictureError(f"has mode {found.mode}, want 8 bits RGB")
+    if found.pixels.shape != (size, size, 3):
+        height, width, _ = found.pixels.shape
+        raise PictureError(f"is {width} by {height} pixels, not {size} by {size}")
+    if not found.opaque:
+        raise PictureError("has transparent pixels")
+    if found.turned:
+        raise PictureError("is stored turned, with a note of it; store it upright")
+    if not is_srgb(found.profile):
+        raise PictureError("has a colour profile other than sRGB")
+    if is_plain(found.pixels):
+        raise PictureError("has one colour; leave it out where the system made no face")
+    return found.pixels
 
 
 class Precomputed(Generator):
@@ -181,7 +175,7 @@ class Precomputed(Generator):
     ) -> None:
         self.listed, self.source, self.allow_missing = listed, source, allow_missing
         # The record tells what made these images, not what read them; and that a codec did too.
-        lossy = sum(ENDINGS.get(path.suffix.lower()) == "JPEG" for path in listed.files.values())
+        lossy = sum(format_of(path) == "JPEG" for path in listed.files.values())
         codec = f"; {lossy} of {len(listed.files)} images handed in as JPEG" if lossy else ""
         vars(self)["info"] = GeneratorInfo(
             name=stated.name,

@@ -136,6 +136,10 @@ def _deep(folder):
     Image.fromarray(np.zeros((64, 64), np.uint16)).save(folder / "s-2.png")
 
 
+def _one_colour(folder):
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(folder / "s-2.png")
+
+
 def _turned(folder):
     note = Image.Exif()
     note[0x0112] = 6
@@ -161,7 +165,8 @@ def _wide(folder):
         (_flip, r"s-2\.png cannot be decoded"),
         (_text, r"s-2\.png cannot be decoded"),
         (_see_through, r"s-2\.png has transparent pixels"),
-        (_deep, r"s-2\.png has mode I"),
+        (_deep, r"s-2\.png has 16 bits a channel, want 8"),
+        (_one_colour, r"s-2\.png has one colour"),
     ],
 )
 def test_every_fault_is_named_before_anything_runs(folder, spoil, match):

@@ -25,6 +25,7 @@ from aubench.errors import AubenchError, suggest
 from aubench.facs import AUS
 from aubench.facs.coding import parse_intensity
 from aubench.storage.files import sha256_bytes, sha256_file
+from aubench.storage.pictures import load_picture
 from aubench.storage.tables import Row, read_table
 from aubench_baselines.ganimation.generator import OPENFACE, SCALE, SIZE
 
@@ -230,13 +231,7 @@ def _ids(path: Path) -> list[str]:
 
 
 def _read_image(path: Path, size: int) -> Images:
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=["PNG", "JPEG"]) as opened:
-            image = np.asarray(opened.convert("RGB"), np.uint8)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise AubenchError(f"{path} cannot be decoded") from error
+    image = load_picture(path)
     if image.shape != (size, size, 3):
         raise AubenchError(
             f"{path} is {image.shape[1]} by {image.shape[0]} pixels, not {size} by {size}",

@@ -12,6 +12,7 @@ import numpy as np
 from aubench.datasets.labelled_faces import ArrayPictures, Pictures
 from aubench.errors import AubenchError
 from aubench.storage.files import sha256_bytes
+from aubench.storage.pictures import load_picture
 from aubench.storage.tables import read_table
 
 if TYPE_CHECKING:
@@ -99,16 +100,8 @@ def read_image(path: Path, size: int) -> Images:
     """
     from PIL import Image, ImageOps
 
-    try:
-        with Image.open(path) as opened:
-            fitted = ImageOps.fit(
-                ImageOps.exif_transpose(opened).convert("RGB"),
-                (size, size),
-                Image.Resampling.BICUBIC,
-            )
-    except (OSError, ValueError) as error:
-        raise AubenchError(f"{path} is not a readable image") from error
-    return np.asarray(fitted, dtype=np.uint8)
+    image = Image.fromarray(load_picture(path))
+    return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC), np.uint8)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from aubench.datasets.labelled_faces import Pictures
 from aubench.errors import AubenchError
 from aubench.facs import AUS
 from aubench.facs.coding import UNKNOWN, au_columns, in_order
+from aubench.storage.pictures import load_picture
 from aubench.storage.tables import read_table
 
 if TYPE_CHECKING:
@@ -86,14 +87,7 @@ def read_image(path: Path, size: int) -> Images:
     Raises:
         AubenchError: It is unreadable, not square, or smaller.
     """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as opened:
-            image = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"), np.uint8)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise AubenchError(f"cannot read the image {path}", "remove or replace it") from error
-    return fitted(image, size, str(path))
+    return fitted(load_picture(path), size, str(path))
 
 
 def fitted(image: Images, size: int, name: str) -> Images:
