@@ -84,7 +84,7 @@ def test_another_picture_is_another_digest(homes, shots, tmp_path, monkeypatch):
     monkeypatch.setenv("AUBENCH_HOME", str(tmp_path / "home"))
     root = trees.write_bp4d(tmp_path / "a", shots)
     path = root / "M003" / "T1" / "2440.jpg"
-    path.write_bytes(trees.jpeg(shots[0].image))
+    path.write_bytes(trees.jpeg(shots[0].image[:, ::-1].copy()))
     bring("bp4d", root)
     other = freeze_own("test2k", "bp4d", samples=14)
     monkeypatch.setenv("AUBENCH_HOME", str(homes[0]))
