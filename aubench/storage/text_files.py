@@ -55,7 +55,7 @@ def check_utf8(*names: str) -> None:
             name.encode()
         except UnicodeEncodeError as error:
             shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
-            raise AubenchError(f"the name '{shown}' is not UTF-8", "rename it") from error
+            raise AubenchError(f"the name '{shown}' is not UTF-8", "give it another") from error
 
 
 def read_text(path: Path) -> str:

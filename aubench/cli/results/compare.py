@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from aubench.cli import completion as complete
 from aubench.cli.options import gather_options
 from aubench.cli.output import Result, results
 from aubench.errors import AubenchError
+from aubench.storage.text_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +90,7 @@ def compare(
     one, two = open_run(first), open_run(second)
     comparison.check(one, two, protocol)
     found = comparison.compare(one, two, minimum)
-    place = out or Path("runs") / f"compare-{one.protocol.name}-{one.name}-{two.name}"
+    place = out or _place(found)
     text = json.dumps(found.report(), indent=1) + "\n"
     write_text(place / "compare.json", text)
     write_samples(place / "samples.csv", found)
@@ -106,19 +108,37 @@ def compare(
     return Result(found.report(), show)
 
 
+def _place(found: Comparison) -> Path:
+    """Return the folder of a comparison: its own, or the first that holds no other one."""
+    names = "-".join(name.strip("/.").replace("/", "_") for name in found.names)
+    usual = Path("runs") / f"compare-{found.first.protocol.name}-{names}"
+    for number in count(1):
+        place = usual if number == 1 else usual.with_name(f"{usual.name}-{number}")
+        try:
+            held = read_json(place / "compare.json")
+            same = all(held[k] == found.report()[k] for k in ("first", "second"))
+        except FileNotFoundError:
+            return place
+        except (OSError, ValueError, TypeError, KeyError):
+            same = False
+        if same:
+            return place
+    raise AssertionError("never reached")
+
+
 def _show(found: Comparison) -> None:
-    one, two = found.first, found.second
+    one, names = found.first, found.names
     counts = f"N = {len(one.ids)}, {len(set(one.samples.subjects()))} subjects"
-    title = f"{one.name} − {two.name} on {one.protocol.dataset}/{one.protocol.name}, {counts}"
-    _table(title, found.metrics, (one.name, two.name), holm=False)
+    title = f"{names[0]} − {names[1]} on {one.protocol.dataset}/{one.protocol.name}, {counts}"
+    _table(title, found.metrics, names, holm=False)
     for name, reason in found.skipped.items():
         click.echo(f"  {name}: {reason}")
-    _table("F1 of each AU, second detector", found.aus, (one.name, two.name))
+    _table("F1 of each AU, second detector", found.aus, names)
     if found.skills:
-        _table("AU skill of each AU, second detector", found.skills, (one.name, two.name))
+        _table("AU skill of each AU, second detector", found.skills, names)
     for what, family in (("stratum", found.strata), ("combination", found.combinations)):
         if family:
-            _table(f"AAAD of each {what}, second detector", family, (one.name, two.name))
+            _table(f"AAAD of each {what}, second detector", family, names)
 
 
 def _table(
