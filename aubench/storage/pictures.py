@@ -182,6 +182,22 @@ def is_plain(pixels: Image) -> bool:
     return bool((pixels == pixels[:1, :1]).all())
 
 
+def holds_one_colour(path: Path) -> bool:
+    """Whether a picture has one colour, without decoding those whose size says that it has more.
+
+    False of what is no picture.
+    """
+    from PIL import Image as Pillow
+
+    try:
+        with warnings.catch_warnings(action="ignore"), Pillow.open(path) as opened:
+            wide, high = opened.size
+        small = path.stat().st_size < 1024 + wide * high // 16
+        return small and is_plain(read_picture(path).pixels)
+    except Exception:  # whatever a decoder makes of a damaged file; `read_picture` tells of it
+        return False
+
+
 def load_picture(path: Path, formats: Sequence[str] = FORMATS) -> Image:
     """Return uint8 RGB [H, W, 3] of a file, upright.
 

@@ -28,7 +28,7 @@ from aubench.generators.contract import (
     WeightSource,
 )
 from aubench.storage.files import sha256_file
-from aubench.storage.pictures import PictureError, format_of, is_plain, read_picture
+from aubench.storage.pictures import PictureError, format_of, holds_one_colour, read_picture
 from aubench.storage.tables import read_table
 from aubench.storage.text_files import read_toml
 
@@ -149,8 +149,6 @@ def read_image(path: Path, size: int) -> Image:
         raise PictureError("is stored turned, with a note of it; store it upright")
     if not is_srgb(found.profile):
         raise PictureError("has a colour profile other than sRGB")
-    if is_plain(found.pixels):
-        raise PictureError("has one colour; leave it out where the system made no face")
     return found.pixels
 
 
@@ -174,9 +172,13 @@ class Precomputed(Generator):
         self, listed: Listed, stated: ImagesCard, source: Path, *, allow_missing: bool
     ) -> None:
         self.listed, self.source, self.allow_missing = listed, source, allow_missing
-        # The record tells what made these images, not what read them; and that a codec did too.
-        lossy = sum(format_of(path) == "JPEG" for path in listed.files.values())
-        codec = f"; {lossy} of {len(listed.files)} images handed in as JPEG" if lossy else ""
+        # The record tells what made these images, not what read them; and that a codec did too,
+        # or that there is nothing on them.
+        paths = listed.files.values()
+        lossy = sum(format_of(path) == "JPEG" for path in paths)
+        codec = f"; {lossy} of {len(paths)} images handed in as JPEG" if lossy else ""
+        plain = sum(holds_one_colour(path) for path in paths)
+        codec += f"; {plain} of {len(paths)} images have one colour" if plain else ""
         vars(self)["info"] = GeneratorInfo(
             name=stated.name,
             inputs=frozenset(stated.inputs),

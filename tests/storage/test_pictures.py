@@ -17,6 +17,7 @@ from aubench.storage.files import check_png
 from aubench.storage.pictures import (
     PictureError,
     format_of,
+    holds_one_colour,
     is_plain,
     load_picture,
     read_picture,
@@ -163,8 +164,9 @@ def test_one_colour_is_told_from_nearly_one(tmp_path):
     Image.new("RGB", (SIZE, SIZE), "navy").save(tmp_path / "in" / "x.png")
     (crop,) = crop_folder(tmp_path / "in", tmp_path / "out", _whole, 16)
     assert crop.status == "one colour" and not (tmp_path / "out" / "x.png").exists()
-    with pytest.raises(PictureError, match="has one colour"):
-        read_image(tmp_path / "in" / "x.png", SIZE)
+    assert holds_one_colour(tmp_path / "in" / "x.png")
+    (tmp_path / "in" / "x.png").write_bytes(BOMB)
+    assert not holds_one_colour(tmp_path / "in" / "x.png")
 
 
 @pytest.mark.parametrize(
