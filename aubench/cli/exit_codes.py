@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOWrapper
+from pathlib import Path
 
 import click
 
@@ -45,14 +46,26 @@ def run_to_end(command: click.Command, words: Sequence[str], prog_name: str) -> 
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without ≥ is no reason to die
     try:
-        # What keeps paths, such as parquet and JSON, takes UTF-8 alone.
-        check_utf8(*words, os.environ.get("AUBENCH_HOME", ""))
+        _check_paths(words)
         result = command.main(args=list(words), prog_name=prog_name, standalone_mode=False)
         return _flushed(result if isinstance(result, int) else OK)
     except SystemExit as error:
         return _flushed(error.code)
     except BaseException as error:
         return report_error(error, words)
+
+
+def _check_paths(words: Sequence[str]) -> None:
+    """Refuse paths that some library cannot take, before any work.
+
+    Raises:
+        AubenchError: One is not UTF-8, as parquet and JSON want it, or the working folder is gone.
+    """
+    try:
+        here = str(Path.cwd())
+    except OSError as error:
+        raise AubenchError("the working folder is gone", "change to another") from error
+    check_utf8(*words, os.environ.get("AUBENCH_HOME", ""), here)
 
 
 def report_error(error: BaseException, words: Sequence[str]) -> int:
@@ -94,14 +107,12 @@ def _mendable(error: BaseException) -> AubenchError | None:
         return usage(error)
     if isinstance(error, PermissionError) and error.filename is not None:
         return AubenchError(f"no permission for {error.filename}", "choose another path")
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in FULL):
         return _of_system(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return AubenchError("out of memory", "take a smaller batch or size")
     if isinstance(error, RecursionError):
-        return AubenchError(
-            "values lie too deep in each other", "look at the files that were named"
-        )
+        return AubenchError("values lie too deep in each other", "look at the files named")
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
         shown = error.object.encode(errors="surrogateescape").decode(errors="backslashreplace")
         return AubenchError(f"the name '{shown}' is not UTF-8", "rename it")
@@ -110,14 +121,11 @@ def _mendable(error: BaseException) -> AubenchError | None:
 
 def _of_system(error: OSError) -> AubenchError:
     """Return what the system complained of: a folder where a file is meant, a long name, ..."""
+    name = "stdout" if error.filename is None else os.fsdecode(str(error.filename))[:120]
     if error.errno in FULL:
-        what = "stdout" if error.filename is None else error.filename
-        return AubenchError(f"no space left to write {what}", "free some disk")
-    why = (error.strerror or str(error) or type(error).__name__).lower()
-    if error.filename is None:
-        return AubenchError(why, "look at the paths that were named")
-    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
-    return AubenchError(f"{name[:120]}: {why}" if name else why, "choose another path")
+        return AubenchError(f"no space left to write {name}", "free some disk")
+    why = (error.strerror or type(error).__name__).lower()
+    return AubenchError(f"{name}: {why}", "choose another path")
 
 
 def usage(error: click.ClickException) -> AubenchError:

@@ -235,8 +235,8 @@ def align(folder: Path, out: Path, size: int, finder: str, device: str) -> Resul
     from aubench.datasets.importing.crops import LEDGER, crop_folder, photographs
     from aubench.run.config import check_device
 
-    photographs(folder)  # refused before a network is loaded
     check_device(device)
+    photographs(folder)  # refused before a network is loaded
     crops = crop_folder(folder, out, load_finder(finder, device), size, finder)
     lost = ("no face", "unreadable", "one colour")
     for status in lost:
