@@ -64,7 +64,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         AubenchError: The disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{_writer(os.getpid())}-{uuid.uuid4().hex[:8]}.tmp")
+    temporary = path.with_name(
+        f".{path.name[:48]}.{_writer(os.getpid())}-{uuid.uuid4().hex[:8]}.tmp"
+    )
     try:
         with translate_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -96,6 +96,15 @@ def test_an_import_of_no_face_is_an_error_that_says_what_was_there(home, tmp_pat
         bring("folder", table, "mine")
 
 
+def test_names_too_long_for_a_file_are_refused_before_any_work(home, tmp_path):
+    table = _album(tmp_path / "f", people=("x" * 120,))
+    assert bring("folder", table, "mine").counts["faces"] == 3
+    table.write_text(table.read_text().replace(f",{'x' * 120},", f",{'x' * 300},"))
+    with pytest.raises(AubenchError, match=r"line 2: subject 'x+…' is too long for a file"):
+        bring("folder", table, "long")
+    assert not folder_of("long").exists()
+
+
 def test_pictures_of_one_colour_are_left_out_and_the_reason_is_told(home, tmp_path):
     table = _album(tmp_path / "f")
     Image.new("RGB", (64, 64)).save(table.parent / "ann" / "1.png")

@@ -181,6 +181,14 @@ def test_crops_that_would_have_one_name_are_refused_before_any_work(tmp_path, na
     assert all(name in str(caught.value) for name in names) and not (tmp_path / "out").exists()
 
 
+def test_a_crop_may_have_a_name_as_long_as_the_disk_allows(tmp_path):
+    name = "é" * 125 + ".png"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(TAKEN["PNG"][0])
+    (crop,) = crop_folder(tmp_path / "in", tmp_path / "out", _whole, 16)
+    assert crop.status == "found" and (tmp_path / "out" / name).is_file()
+
+
 def test_photographs_whose_names_are_not_utf_8_are_refused_before_any_work(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "caf\udce9.png").write_bytes(TAKEN["PNG"][0])

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 SPLITS = ("train", "validation", "test")
+LONGEST = 120
+"""Bytes of a subject's name, which names files."""
+
 OF_FACES = ("reference", "text")
 """Columns of ``aubench data export --as csv`` that an import draws or attaches itself."""
 
@@ -149,6 +152,8 @@ def _row(line: Row, columns: _Columns) -> _Row:
             f"'{image}' of '{subject}' is no path below its folder",
             "write paths from the folder of the CSV on",
         )
+    if len(subject.encode()) > LONGEST:
+        raise line.error(f"subject '{subject[:20]}…' is too long for a file", "shorten its name")
     split = line["split"]
     if columns.split and split not in SPLITS:
         raise line.error(f"split is '{split}'", f"use {', '.join(SPLITS)}")

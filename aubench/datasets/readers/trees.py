@@ -17,6 +17,10 @@ CORRUPT = (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFEr
 """What reading an archive raises; zlib's own error is a subclass of none and is added below."""
 
 
+LARGEST = 1 << 30
+"""Bytes of a picture or of codes, at most; an archive of kilobytes may hold more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A file of a tree.
@@ -119,9 +123,11 @@ def _opened(path: Path, changed: int) -> zipfile.ZipFile:
 
 
 def read_entry(root: Path, entry: Entry) -> bytes | None:
-    """Return the bytes of a file, None if it cannot be read."""
+    """Return the bytes of a file, None if it cannot be read or is larger than any picture."""
     import zlib
 
+    if entry.size > LARGEST:
+        return None
     try:
         if entry.archive is None:
             return (root / entry.path).read_bytes()

@@ -27,6 +27,7 @@ from aubench.facs.coding import parse_intensity
 from aubench.storage.files import sha256_bytes, sha256_file
 from aubench.storage.pictures import load_picture
 from aubench.storage.tables import Row, read_table
+from aubench.storage.text_files import read_text
 from aubench_baselines.ganimation.generator import OPENFACE, SCALE, SIZE
 
 if TYPE_CHECKING:
@@ -218,9 +219,11 @@ def _folder(folder: Path, kind: str, size: int, limit: int) -> Faces:
 
 def _ids(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except OSError as error:
         raise AubenchError(f"cannot read {path}", "one file name of imgs/ a line") from error
+    except ValueError as error:
+        raise AubenchError(f"{path} {error}", "save it as UTF-8") from error
     names = [line.strip() for line in lines if line.strip()]
     if len(names) < 2:
         raise AubenchError(f"{path} names fewer than two images")
