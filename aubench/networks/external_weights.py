@@ -176,15 +176,14 @@ def check(name: str, file: Path) -> None:
     row = entry(name)
     try:
         if row.tensors is not None:
-            found, expected = tensors_digest(load_file(file)), row.tensors
+            found = tensors_digest(load_file(file))
         else:
-            found, expected = sha256_file(file), row.sha256
+            found = sha256_file(file)
     except (SafetensorError, OSError, ValueError) as error:
         raise AubenchError(f"{file} cannot be read: {error}", _remedy(name)) from error
+    expected = str(row.tensors or row.sha256)
     if found != expected:
-        raise AubenchError(
-            f"{file} has digest {found[:12]}, not {str(expected)[:12]}", _remedy(name)
-        )
+        raise AubenchError(f"{file} has digest {found[:12]}, not {expected[:12]}", _remedy(name))
 
 
 class _Restricted(pickle.Unpickler):

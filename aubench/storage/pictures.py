@@ -98,7 +98,7 @@ def read_picture(
     except OSError as error:
         raise PictureError(f"cannot be read: {error.strerror}") from error
     known = next((name for start, name in HEADS if data.startswith(start)), None)
-    if known not in formats:
+    if known is None or known not in formats:
         wanted = f"{', '.join(formats[:-1])} or {formats[-1]}"
         raise PictureError(f"cannot be decoded: it is no {wanted}")
     return _decoded(data, known, deepest)
@@ -114,7 +114,7 @@ def _decoded(data: bytes, known: str, deepest: int) -> Picture:
             if known == "PNG":
                 check_png(data)
             with Pillow.open(io.BytesIO(data), formats=[known]) as opened:
-                return _taken(opened, known, deepest)
+                return _taken(opened, known, _bits(opened, data), deepest)
         except PictureError:
             raise
         except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as error:
@@ -123,14 +123,13 @@ def _decoded(data: bytes, known: str, deepest: int) -> Picture:
             raise PictureError("cannot be decoded: it is damaged or cut short") from error
 
 
-def _taken(opened: Pillow.Image, known: str, deepest: int) -> Picture:
+def _taken(opened: Pillow.Image, known: str, bits: int, deepest: int) -> Picture:
     import numpy as np
     from PIL import ImageOps
 
     frames = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
     if frames > 1:
         raise PictureError(f"holds {frames} pictures, want one")
-    bits = _bits(opened)
     if bits > deepest:
         raise PictureError(f"has {bits} bits a channel, want 8")
     turned = opened.getexif().get(ORIENTATION, 1) != 1
@@ -153,13 +152,12 @@ def _taken(opened: Pillow.Image, known: str, deepest: int) -> Picture:
     return Picture(pixels, known, opened.mode, turned, opaque, profile)
 
 
-def _bits(opened: Pillow.Image) -> int:
+def _bits(opened: Pillow.Image, data: bytes) -> int:
     """Return the bits of a channel, which Pillow's modes hide where it takes the upper eight."""
     if opened.mode == "F":
         return 32
     if opened.format == "PNG":
-        header = opened.fp.getvalue() if isinstance(opened.fp, io.BytesIO) else b""
-        return header[24] if len(header) > 24 else 8
+        return data[24]  # of the first chunk, the header
     tags = getattr(opened, "tag_v2", {})
     stored = tags.get(BITS_PER_SAMPLE, 8)
     deep = max(stored) if isinstance(stored, tuple) else int(stored)
