@@ -175,10 +175,7 @@ def check(name: str, file: Path) -> None:
 
     row = entry(name)
     try:
-        if row.tensors is not None:
-            found = tensors_digest(load_file(file))
-        else:
-            found = sha256_file(file)
+        found = tensors_digest(load_file(file)) if row.tensors is not None else sha256_file(file)
     except (SafetensorError, OSError, ValueError) as error:
         raise AubenchError(f"{file} cannot be read: {error}", _remedy(name)) from error
     expected = str(row.tensors or row.sha256)
