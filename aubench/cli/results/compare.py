@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -111,19 +111,20 @@ def compare(
 def _place(found: Comparison) -> Path:
     """Return the folder of a comparison: its own, or the first that holds no other one."""
     names = "-".join(name.strip("/.").replace("/", "_") for name in found.names)
-    usual = Path("runs") / f"compare-{found.first.protocol.name}-{names}"
-    for number in count(1):
-        place = usual if number == 1 else usual.with_name(f"{usual.name}-{number}")
-        try:
-            held = read_json(place / "compare.json")
-            same = all(held[k] == found.report()[k] for k in ("first", "second"))
-        except FileNotFoundError:
-            return place
-        except (OSError, ValueError, TypeError, KeyError):
-            same = False
-        if same:
-            return place
-    raise AssertionError("never reached")
+    usual = f"compare-{found.first.protocol.name}-{names}"
+    places = (Path("runs") / (usual if i == 1 else f"{usual}-{i}") for i in count(1))
+    return next(place for place in places if not _holds_another(place, found.report()))
+
+
+def _holds_another(place: Path, report: dict[str, Any]) -> bool:
+    """Whether a folder holds the comparison of other runs, or something else."""
+    if not place.exists():
+        return False
+    try:
+        held = read_json(place / "compare.json")
+        return any(held[which] != report[which] for which in ("first", "second"))
+    except (OSError, ValueError, TypeError, KeyError):
+        return True
 
 
 def _show(found: Comparison) -> None:
