@@ -20,12 +20,15 @@ from aubench.storage.text_files import decode_text, read_text
 SEPARATORS = "\t;,"
 """In the order of preference where a line holds as many of two."""
 
-SAID = re.compile(r"sep=([,;\t])[,;\t]*(?:\r\n|\r|\n)", re.IGNORECASE)
+SAID = re.compile(r'"?sep=([,;\t])"?[,;\t]*(?:\r\n|\r|\n)', re.IGNORECASE)
 """The first line by which spreadsheets are told the separator."""
 
 BREAK = re.compile(r"\r\n|\r|\n")
 MISSING = frozenset({"", "nan", "na", "n/a", "#n/a", "<na>", "null", "?"})
 """What pandas and spreadsheets write where there is no value, in small letters."""
+
+NAMELESS = re.compile(r"Unnamed: \d+")
+"""What pandas calls a column without a name."""
 
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)", re.ASCII)
@@ -67,7 +70,8 @@ class Lines:
             TableError: A line has another number of cells than the first, the header, or a value
                 in a column without a name that is not the first; names the line.
         """
-        (_, header), *rest = self.lines
+        (first, header), *rest = self.lines
+        header = ["" if NAMELESS.fullmatch(name) else name for name in header]
         for line, cells in rest:
             if len(cells) != len(header):
                 raise _count_error(line, len(cells), len(header), self.separator)
@@ -78,9 +82,8 @@ class Lines:
                         "name the column in the header",
                     )
         kept = [i for i, name in enumerate(header) if name or i == 0]
-        return Lines(
-            self.separator, [(line, [cells[i] for i in kept]) for line, cells in self.lines]
-        )
+        lines = [(line, [cells[i] for i in kept]) for line, cells in [(first, header), *rest]]
+        return Lines(self.separator, lines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def decode_text(data: bytes) -> str:
         raise ValueError(f"{where}is not {name.upper()} text") from error
     if "\0" in text:
         raise ValueError("is not text")
-    return text
+    return text.lstrip("\ufeff")  # some editors write the mark twice
 
 
 def check_utf8(*names: str) -> None:

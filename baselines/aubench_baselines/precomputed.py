@@ -30,7 +30,7 @@ from aubench.generators.contract import (
 from aubench.storage.files import sha256_file
 from aubench.storage.pictures import PictureError, format_of, holds_one_colour, read_picture
 from aubench.storage.tables import read_table
-from aubench.storage.text_files import read_toml
+from aubench.storage.text_files import check_utf8, read_toml
 
 Image = npt.NDArray[np.uint8]
 ENDINGS = frozenset({".png", ".jpg", ".jpeg"})
@@ -86,11 +86,16 @@ def read_card(path: Path) -> ImagesCard:
 
 
 def list_folder(folder: Path) -> Listed:
-    """Return the PNG and JPEG files of a folder by their names without ending."""
+    """Return the PNG and JPEG files of a folder by their names without ending.
+
+    Raises:
+        AubenchError: A name is not UTF-8.
+    """
     files: dict[str, Path] = {}
     twice = []
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in ENDINGS and path.is_file():
+            check_utf8(path.name)
             if path.stem in files:
                 twice.append(path.stem)
             files.setdefault(path.stem, path)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from aubench.datasets.alignment import TEMPLATE, Face
 from aubench.datasets.importing.crops import crop_folder
+from aubench.datasets.readers.trees import read_tree
 from aubench.errors import AubenchError
 from aubench.storage.files import check_png
 from aubench.storage.pictures import (
@@ -195,6 +196,9 @@ def test_photographs_whose_names_are_not_utf_8_are_refused_before_any_work(tmp_p
     with pytest.raises(AubenchError, match=r"caf\\xe9\.png' is not UTF-8"):
         crop_folder(tmp_path / "in", tmp_path / "out", _whole, 16)
     assert not (tmp_path / "out").exists()
+    for look in (list_folder, lambda folder: read_tree(folder, lambda name: True)):
+        with pytest.raises(AubenchError, match=r"caf\\xe9\.png' is not UTF-8"):
+            look(tmp_path / "in")
 
 
 @pytest.mark.parametrize("make", [lambda p: p.mkdir(), lambda p: p.symlink_to(p), lambda p: None])

@@ -102,6 +102,8 @@ SPELLINGS = {
     "semicolons": lambda t: t.replace(",", ";").encode(),
     "tabs": lambda t: t.replace(",", "\t").encode(),
     "the separator said": lambda t: f"sep=;\n{t.replace(',', ';')}".encode(),
+    "the separator said in quotation marks": lambda t: f'"sep=,"\n{t}'.encode(),
+    "two byte order marks": lambda t: f"\ufeff{t}".encode("utf-8-sig"),
     "the separator said, UTF-16": lambda t: f"sep=,\r\n{t}".encode("utf-16"),
     "decimal commas": lambda t: t.replace(",", ";").replace(".5\n", ",5\n").encode(),
     "decimal commas, tabs": lambda t: t.replace(",", "\t").replace("1.25", "1,25").encode(),
@@ -212,6 +214,8 @@ def test_what_is_no_file_is_refused(tmp_path, kind, make):
 def test_an_index_of_pandas_is_no_column_and_a_nameless_value_is_an_error(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text(",image,subject,AU1\n0,a.png,s,1\n1,b.png,s,0\n")
+    assert read_table(path).columns == ("image", "subject", "AU1")
+    path.write_text("Unnamed: 0,image,subject,Unnamed: 3,AU1\n0,a.png,s,,1\n1,b.png,s,,0\n")
     assert read_table(path).columns == ("image", "subject", "AU1")
     path.write_text("image,subject,,AU1\na.png,s,,1\nb.png,s,why,0\n")
     with pytest.raises(AubenchError, match=r"line 3 has 'why' in cell 3, whose column has no name"):

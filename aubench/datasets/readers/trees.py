@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from aubench.errors import AubenchError
+from aubench.storage.text_files import check_utf8
 
 STRAY = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 ENCRYPTED = 0x1
@@ -68,7 +69,7 @@ def read_tree(root: Path, wanted: Callable[[str], bool]) -> Tree:
         wanted: Takes a posix path relative to the root.
 
     Raises:
-        AubenchError: There is no such folder.
+        AubenchError: There is no such folder, or a name is not UTF-8.
     """
     if not root.is_dir():
         raise AubenchError(f"no folder {root}")
@@ -83,6 +84,7 @@ def read_tree(root: Path, wanted: Callable[[str], bool]) -> Tree:
         elif wanted(name):
             status = path.stat()
             found.append(Entry(name, None, "", status.st_size, status.st_mtime_ns))
+    check_utf8(*broken, *(entry.path for entry in found))
     found.sort(key=lambda entry: (entry.path, entry.archive or ""))
     return Tree(root, tuple(found), broken)
 
