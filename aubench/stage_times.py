@@ -20,6 +20,7 @@ from pathlib import Path
 from aubench.errors import AubenchError
 from aubench.records.record import StageCost
 from aubench.storage.files import sha256_json, write_text
+from aubench.storage.text_files import read_json
 
 COSTS = "costs.json"
 SAMPLE, INTERVAL = 0.25, 2.0
@@ -272,7 +273,7 @@ def read_calls(path: Path) -> Calls:
     if not path.is_file():
         return []
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         rows = data["calls"]
         if data["sha256"] != sha256_json(rows):
             raise ValueError("another digest")

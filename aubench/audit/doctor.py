@@ -18,6 +18,7 @@ import numpy.typing as npt
 from aubench.datasets import DEFAULT_DATASET
 from aubench.errors import AubenchError
 from aubench.storage.files import home, write_text
+from aubench.storage.text_files import read_json
 
 State = Literal["ok", "warn", "bad"]
 REFERENCE = Path(__file__).with_name("drift.json")
@@ -275,7 +276,7 @@ def drift(reference: Path = REFERENCE, found: Values | None = None) -> list[Chec
         AubenchError: The reference cannot be read.
     """
     try:
-        about = json.loads(reference.read_text(encoding="utf-8"))
+        about = read_json(reference)
         expected = {name: np.array(rows, float) for name, rows in about["values"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AubenchError(f"{reference} holds no reference values", "install aubench anew") from (

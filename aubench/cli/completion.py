@@ -8,6 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from aubench.datasets import DEFAULT_DATASET
+from aubench.storage.text_files import read_json
 
 SHELLS = ("bash", "zsh", "fish")
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
@@ -104,15 +105,13 @@ def dataset_or_folder(
 
 def _score_names() -> list[str]:
     """Return the scores that the records hold; metrics would have to be imported to tell theirs."""
-    import json
-
     from aubench.report import places
 
     found: dict[str, None] = {}
     for dataset in places.datasets():
         for records in places.records(dataset).values():
             for path in records.values():
-                scores = json.loads(path.read_text(encoding="utf-8"))["scores"]
+                scores = read_json(path)["scores"]
                 found |= dict.fromkeys(row["metric"] for row in scores)
     return list(found)
 

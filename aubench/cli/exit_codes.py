@@ -10,12 +10,15 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOWrapper
+from pathlib import Path
 
 import click
 
 from aubench.errors import AubenchError
 from aubench.plugins import at_fault
 from aubench.plugins.wall import fault_of
+from aubench.storage.files import FULL
+from aubench.storage.text_files import check_utf8
 
 OK, FOUND, BAD_INPUT, BUG, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 70, 130, 141
 """Exit codes; docs/cli.md says what each means."""
@@ -39,14 +42,30 @@ RESUMING = (
 
 def run_to_end(command: click.Command, words: Sequence[str], prog_name: str) -> int:
     """Run a command line; return its exit code after everything has been written."""
+    if not _open_streams():
+        return _say("error: stdout is closed; send it to a file or to /dev/null", BAD_INPUT)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without ≥ is no reason to die
     try:
+        _check_paths(words)
         result = command.main(args=list(words), prog_name=prog_name, standalone_mode=False)
         return _flushed(result if isinstance(result, int) else OK)
     except BaseException as error:
         return report_error(error, words)
+
+
+def _check_paths(words: Sequence[str]) -> None:
+    """Refuse paths that some library cannot take, before any work.
+
+    Raises:
+        AubenchError: One is not UTF-8, as parquet and JSON want it, or the working folder is gone.
+    """
+    try:
+        here = str(Path.cwd())
+    except OSError as error:
+        raise AubenchError("the working folder is gone", "change to another") from error
+    check_utf8(*words, os.environ.get("AUBENCH_HOME", ""), here)
 
 
 def report_error(error: BaseException, words: Sequence[str]) -> int:
@@ -56,6 +75,8 @@ def report_error(error: BaseException, words: Sequence[str]) -> int:
     """
     if isinstance(error, BrokenPipeError) and _stdout_is_closed():
         return PIPE_CLOSED
+    if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
+        _leave_stdout()  # what is left in its buffer cannot be written either
     cause = error.__cause__ or error.__context__  # older click does not name the cause
     if isinstance(error, click.Abort) and isinstance(cause, EOFError):
         error = cause  # click takes it for Ctrl-D at a prompt, and there is none
@@ -88,9 +109,25 @@ def _mendable(error: BaseException) -> AubenchError | None:
         return usage(error)
     if isinstance(error, PermissionError) and error.filename is not None:
         return AubenchError(f"no permission for {error.filename}", "choose another path")
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in FULL):
+        return _of_system(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return AubenchError("out of memory", "take a smaller batch or size")
+    if isinstance(error, RecursionError):
+        return AubenchError("values lie too deep in each other", "look at the files named")
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        shown = error.object.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        return AubenchError(f"the name '{shown}' is not UTF-8", "rename it")
     return None
+
+
+def _of_system(error: OSError) -> AubenchError:
+    """Return what the system complained of: a folder where a file is meant, a long name, ..."""
+    name = "stdout" if error.filename is None else os.fsdecode(str(error.filename))[:120]
+    if error.errno in FULL:
+        return AubenchError(f"no space left to write {name}", "free some disk")
+    why = (error.strerror or type(error).__name__).lower()
+    return AubenchError(f"{name}: {why}", "choose another path")
 
 
 def usage(error: click.ClickException) -> AubenchError:
@@ -123,11 +160,46 @@ def _say(line: str, code: int) -> int:
     return _flushed(code)
 
 
+def _open_streams() -> bool:
+    """Open what the caller closed, lest a file take its number; return whether stdout was open."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, number)
+            if nowhere != number:
+                os.close(nowhere)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        return False
+    return True
+
+
 def _flushed(code: object) -> int:
     """Return an exit code once stdout has been written; a reader that left is no mistake."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        pass  # the poll below tells whether it was stdout's reader
+    except OSError as error:
+        _leave_stdout()
+        return _say(f"error: {_of_system(error)}", BAD_INPUT)
+    except ValueError:
+        pass  # a test has closed it
     if _stdout_is_closed():
         return PIPE_CLOSED
     return code if isinstance(code, int) else OK if code is None else BAD_INPUT
+
+
+def _leave_stdout() -> None:
+    """Let what is still to be written to stdout go nowhere."""
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.__stdout__.fileno())  # type: ignore[union-attr]
+        os.close(nowhere)
 
 
 def _stdout_is_closed() -> bool:
@@ -143,7 +215,5 @@ def _stdout_is_closed() -> bool:
     except (OSError, ValueError, OverflowError):
         return False
     if gone:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, place)
-        os.close(nowhere)
+        _leave_stdout()
     return gone

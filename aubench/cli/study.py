@@ -644,7 +644,7 @@ def check(
 ) -> Result:
     """Audit a published table of mean rank scores (CSV, TSV or Markdown)."""
     from aubench.errors import AubenchError
-    from aubench.study.analysis.rank_tables import audit, paper_table, read_table
+    from aubench.study.analysis.rank_tables import audit, paper_table, read_rank_table
     from aubench.study.analysis.terminal import audit_text
 
     if (table is None) == (not paper):
@@ -652,7 +652,7 @@ def check(
     if table is None:
         found, raters, items = paper_table(), raters or 15, items or 5
     else:
-        found = read_table(table)
+        found = read_rank_table(table)
     findings = audit(found, raters, items)
     faults = sum(finding.fault for finding in findings)
     return Result(

@@ -61,6 +61,18 @@ class Comparison:
     by_sample: dict[str, tuple[Vector, Vector]]
     found: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]] | None
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the two runs are called: by model, or by folder where the models have one name."""
+        runs = (self.first, self.second)
+        ways = (
+            [run.name for run in runs],
+            [run.folder.path.resolve().name for run in runs],
+            [str(run.folder.path) for run in runs],
+        )
+        one, two = next((pair for pair in ways if pair[0] != pair[1]), ways[1])
+        return one, two
+
     def report(self) -> dict[str, Any]:
         """Return what ``compare.json`` holds."""
         return {

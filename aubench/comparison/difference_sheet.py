@@ -56,7 +56,7 @@ def write_sheet(path: Path, found: Comparison, by: str, count: int) -> list[int]
     draw = ImageDraw.Draw(sheet)
     title = f"{found.first.protocol.name}: largest differences in {by}"
     draw.text((4, 3), title, fill="black")
-    names = (found.first.name, found.second.name)
+    names = found.names
     draw.text((4, 18), f"reference, target, {names[0]}, {names[1]}", fill="black")
     images = found.first.images()
     for line, i in enumerate(rows):

@@ -6,7 +6,6 @@ Records hold one interval each, which says nothing about a difference on the sam
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from aubench.errors import AubenchError
 from aubench.records.record import Record
 from aubench.storage.files import write_text
+from aubench.storage.text_files import read_toml
 
 NAME = "pairs.toml"
 HEAD = """\
@@ -68,7 +68,7 @@ def read_pairs(folder: Path) -> Pairs:
     if not path.is_file():
         return Pairs()
     try:
-        return Pairs.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Pairs.model_validate(read_toml(path))
     except (OSError, ValueError, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise AubenchError(

@@ -308,8 +308,7 @@ class Dataset(ABC):
         """
         from aubench.datasets.frozen_splits import check_split
 
-        keys = set(self.index()["key"])
-        return check_split(place, samples.frame, self.name, keys, self.content)
+        return check_split(place, samples.frame, self.name, self.index(), self.content)
 
     # ------------------------------------------------------------------ elsewhere
 

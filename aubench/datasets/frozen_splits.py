@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from aubench.datasets.samples import INTENSITIES, LABELS, SampleSet, combination
 from aubench.errors import AubenchError
 from aubench.facs import AUS, labels_of, parse_aus
 from aubench.facs.describe import describe
+from aubench.storage.text_files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,14 +161,33 @@ def read_folds(place: Path) -> dict[str, Any]:
     """
     path = place / "folds.json"
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = read_json(path)
         return {**found, "test": set(found["test"]), "train": set(found["train"])}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise AubenchError(f"{path} tells no folds", "freeze the protocol again") from error
 
 
+def check_pixels(index: pd.DataFrame, train: Iterable[str], test: Iterable[str]) -> None:
+    """Refuse an index that has one image in train and in test; only imports tell their pixels.
+
+    Raises:
+        AubenchError: Names the two.
+    """
+    if "pixels" not in index.columns:
+        return
+    parts = [index[index["subject"].isin(set(names))] for names in (train, test)]
+    first, second = (dict(zip(p["pixels"], p["key"], strict=True)) for p in parts)
+    both = sorted(set(first) & set(second))
+    if both:
+        raise AubenchError(
+            f"{first[both[0]]} of train and {second[both[0]]} of test are the same image "
+            f"({len(both)} in all)",
+            "leave one of them out, and import again",
+        )
+
+
 def check_split(
-    place: Path, samples: pd.DataFrame, name: str, keys: set[str], content: str
+    place: Path, samples: pd.DataFrame, name: str, index: pd.DataFrame, content: str
 ) -> dict[str, object]:
     """Check a frozen protocol against its folds and the data.
 
@@ -176,15 +195,15 @@ def check_split(
         place: Folder of the protocol.
         samples: Its samples.
         name: Name of the data set.
-        keys: Keys of all its images.
+        index: Its index.
         content: Its digest.
 
     Returns:
         Number of train and test subjects, and whether the data are the same as when it was frozen.
 
     Raises:
-        AubenchError: A subject is in train and test, or a sample not of a test subject or not
-            there.
+        AubenchError: A subject or an image is in train and test, or a sample not of a test
+            subject or not there.
     """
     folds = read_folds(place)
     both = sorted(folds["train"] & folds["test"])
@@ -193,6 +212,8 @@ def check_split(
     strangers = sorted(set(samples["subject"]) - folds["test"])
     if strangers:
         raise AubenchError(f"{place}: {strangers[0]} is not a test subject")
+    check_pixels(index, folds["train"], folds["test"])
+    keys = set(index["key"])
     for column in ("target", "reference"):
         for key in samples[column]:
             if key not in keys:

@@ -29,6 +29,7 @@ from aubench.evaluate.feature_cache import (
 )
 from aubench.storage.files import write_text
 from aubench.storage.run_folder import RunFolder
+from aubench.storage.text_files import read_json
 
 if TYPE_CHECKING:
     from aubench.datasets.samples import ImageSource, SampleSet
@@ -115,7 +116,7 @@ def _written(place: Path, part: Part) -> Part:
 def read_part(place: Path) -> Part | None:
     """Return what a folder holds; None where it is no part or damaged."""
     try:
-        data = json.loads((place / ABOUT).read_text(encoding="utf-8"))
+        data = read_json(place / ABOUT)
         return Part(
             tuple((str(name), str(digest)) for name, digest in data["made"]),
             tuple(str(name) for name in data["asked"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aubench.errors import AubenchError, suggest
+from aubench.storage.text_files import read_toml
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,7 +127,7 @@ def load_facs(path: Path | None = None) -> Facs:
     """
     source = path or Path(__file__).with_name("facs.toml")
     try:
-        data = tomllib.loads(source.read_text(encoding="utf-8"))
+        data = read_toml(source)
         actions = {
             int(au): Action(
                 entry["name"], tuple(entry["muscles"]), entry["direction"], entry["region"]
@@ -141,7 +141,7 @@ def load_facs(path: Path | None = None) -> Facs:
         conflicts = {parse_aus(row["aus"]): str(row["why"]) for row in data["conflicts"]}
     except OSError as error:
         raise AubenchError(f"cannot read {source}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise AubenchError(
             f"{source} is not a table of AUs: {error}", "see aubench/facs/facs.toml"
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from aubench.errors import AubenchError
 from aubench.facs import AUS, parse_aus
 from aubench.storage.files import sha256_bytes
+from aubench.storage.text_files import read_toml
 
 NONE, AMBIGUOUS = -1, -2
 """In place of an expression's number: no prototype fits, or several that disagree."""
@@ -139,7 +139,7 @@ def load_expressions(path: Path | None = None) -> Expressions:
     """
     source = path or Path(__file__).with_name("expressions.toml")
     try:
-        return Expressions.model_validate(tomllib.loads(source.read_text(encoding="utf-8")))
+        return Expressions.model_validate(read_toml(source))
     except OSError as error:
         raise AubenchError(f"cannot read {source}: {error.strerror}") from error
     except ValidationError as error:

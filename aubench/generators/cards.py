@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aubench.errors import AubenchError
+from aubench.storage.text_files import read_json
 
 BESIDES = ("name", "scale", "sha256", "parameters", "licence", "log", "settings", "preset")
 """Keys of a card's file that are shown elsewhere or too long to show."""
@@ -41,7 +42,7 @@ def shipped_card(path: Path) -> Card:
     """
     weights = path.with_name(path.name.removesuffix(".card.json") + ".safetensors")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         size = weights.stat().st_size / 1e6
         counted = data.get("parameters") or count_parameters(weights)
     except (OSError, ValueError, AttributeError) as error:

@@ -63,8 +63,7 @@ class Entry:
         needed_by: What does not work without it.
         sources: Tried in order.
         tensors: Digest of names, shapes and values, where the file is converted.
-        sha256: Digest of the file or its first digits, where it is kept as it is; None where none
-            is published.
+        sha256: Digest of the file, where it is kept as it is.
         installed: Module that carries the weights, if they come with the installation.
         member: Path of the file in that module.
         suffix: Suffix of a file that is kept as it is.
@@ -176,13 +175,11 @@ def check(name: str, file: Path) -> None:
 
     row = entry(name)
     try:
-        if row.tensors is not None:
-            found, expected = tensors_digest(load_file(file)), row.tensors
-        else:
-            found, expected = sha256_file(file), row.sha256 or ""
+        found = tensors_digest(load_file(file)) if row.tensors is not None else sha256_file(file)
     except (SafetensorError, OSError, ValueError) as error:
         raise AubenchError(f"{file} cannot be read: {error}", _remedy(name)) from error
-    if not found.startswith(expected):
+    expected = str(row.tensors or row.sha256)
+    if found != expected:
         raise AubenchError(f"{file} has digest {found[:12]}, not {expected[:12]}", _remedy(name))
 
 
@@ -252,9 +249,8 @@ def _read(name: str, data: bytes, form: str) -> bytes | Tensors:
     row = entry(name)
     if form == "file":
         found = sha256_bytes(data)
-        # Where the publisher gives no digest, the metric id carries the file's own.
-        if row.sha256 and not found.startswith(row.sha256):
-            raise AubenchError(f"digest {found[:12]} is not {row.sha256[:12]}")
+        if found != row.sha256:
+            raise AubenchError(f"digest {found[:12]} is not {str(row.sha256)[:12]}")
         return data
     try:
         tensors = READERS[form](data)

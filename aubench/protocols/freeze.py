@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from aubench.datasets.frozen_splits import frozen_rows
+from aubench.datasets.frozen_splits import check_pixels, frozen_rows
 from aubench.datasets.imported.files import complete
 from aubench.datasets.registry import find_dataset
 from aubench.datasets.samples import LABELS
@@ -181,7 +181,8 @@ def freeze_own(
         root: Folder to write ``DATASET/NAME`` into; the user's own by default.
 
     Raises:
-        AubenchError: Unknown name or data set, data that do not code all AUs, too few frames.
+        AubenchError: Unknown name or data set, data that do not code all AUs, an image in train
+            and in test, too few frames.
     """
     import pandas as pd
 
@@ -192,6 +193,7 @@ def freeze_own(
             f"'{dataset}' does not code {', '.join(lacking)}", "a protocol commands all twelve AUs"
         )
     frame, split = source.index(), source.split(fold)
+    check_pixels(frame, split.train, split.test)
     whole, pool = _pool(frame, split, plan.seed, strict)
     asked = samples or plan.samples
     rows, strata = plan.draw(pool, asked)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from aubench.datasets import DEFAULT_DATASET
 from aubench.errors import AubenchError, suggest
 from aubench.facs.describe import Allocation
 from aubench.storage.files import data_home, sha256_bytes, sha256_file
+from aubench.storage.text_files import read_json, read_toml
 
 if TYPE_CHECKING:
     from aubench.datasets.samples import SampleSet
@@ -129,7 +129,7 @@ class Protocol:
         if not path.is_file():
             return {}
         try:
-            table = json.loads(path.read_text(encoding="utf-8"))
+            table = read_json(path)
             return {key: (float(low), float(high)) for key, (low, high) in table.items()}
         except (ValueError, TypeError, AttributeError) as error:
             raise AubenchError(f"{path} holds no constants of AAAD", "restore it") from error
@@ -198,8 +198,8 @@ def load_protocol(
     digests = check_sums(place)
     path = place / DEFINITION
     try:
-        definition = Definition.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        definition = Definition.model_validate(read_toml(path))
+    except ValueError as error:
         raise AubenchError(f"{path} is not a protocol: {str(error).splitlines()[0]}") from error
     whole = sha256_bytes((digests[DEFINITION] + digests[SAMPLES]).encode())
     return Protocol(definition, place, whole)
@@ -328,7 +328,7 @@ def _check_levels(protocol: Protocol) -> dict[str, object]:
 
 def _stated_proof(path: Path) -> object:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError) as error:
         raise AubenchError(
             f"cannot read the proof {path}", "restore the frozen protocol"

@@ -18,6 +18,7 @@ from aubench.protocols.protocol import DEFINITION, SAMPLES, user_root
 from aubench.protocols.synfacs2_draws import DATASET, PLANS, frame_of_plan
 from aubench.protocols.synfacs_draws import write_sums
 from aubench.storage.files import sha256_bytes, write_text
+from aubench.storage.text_files import read_json, read_text
 
 SEAL, SEED = "seal.json", "seed.txt"
 PEOPLE = 200
@@ -98,8 +99,8 @@ def read_seed(path: Path) -> str:
         AubenchError: It cannot be read, or holds anything else.
     """
     try:
-        words = path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
+        words = read_text(path).split()
+    except (OSError, ValueError) as error:
         raise AubenchError(f"cannot read the seed {path}", "name the file of the seed") from error
     if len(words) != 1 or len(words[0]) < 16:
         raise AubenchError(
@@ -116,7 +117,7 @@ def read_seal(path: Path) -> Seal:
         AubenchError: The file is none.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         return Seal(*(str(data[key]) for key in ("protocol", "dataset", "version", "digest")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AubenchError(f"{path} is no seal", "`aubench protocol seal` writes one") from error

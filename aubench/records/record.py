@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +15,7 @@ from pydantic import (
 
 from aubench.errors import AubenchError
 from aubench.storage.files import sha256_bytes, write_text
+from aubench.storage.text_files import decode_text, parse_json
 
 SCHEMA = 1
 
@@ -210,9 +210,9 @@ def read_record(path: Path) -> Record:
             ``record.sha256`` beside it says, where there is one.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        _check_seal(path, text)
-        return Record.model_validate(json.loads(text))
+        data = path.read_bytes()
+        _check_seal(path, data)
+        return Record.model_validate(parse_json(decode_text(data)))
     except OSError as error:
         raise AubenchError(f"cannot read record {path}: {error.strerror}") from error
     except (ValueError, ValidationError) as error:
@@ -224,7 +224,7 @@ def read_record(path: Path) -> Record:
         raise AubenchError(f"{path} is not a record ({first})", "run the model again") from error
 
 
-def _check_seal(path: Path, text: str) -> None:
+def _check_seal(path: Path, data: bytes) -> None:
     seal = path.with_suffix(".sha256")
-    if seal.is_file() and seal.read_bytes().strip() != sha256_bytes(text.encode()).encode():
+    if seal.is_file() and seal.read_bytes().strip() != sha256_bytes(data).encode():
         raise AubenchError(f"{path} is not as {seal.name} beside it says", "run the model again")

@@ -20,6 +20,7 @@ from aubench.errors import AubenchError
 from aubench.generators.contract import Generator, GeneratorInfo
 from aubench.run.build_record import GenerationResult
 from aubench.storage.files import home, sha256_json, write_text
+from aubench.storage.text_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +80,7 @@ def load_if_current(
         ids: Samples that are asked for.
     """
     try:
-        data = json.loads((folder.path / NAME).read_text(encoding="utf-8"))
+        data = read_json(folder.path / NAME)
         digest = data.pop("sha256")
         made = GenerationResult(
             info_of(data["info"]),

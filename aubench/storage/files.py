@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aubench.errors import AubenchError
+from aubench.storage.text_files import read_json
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR)
@@ -63,7 +64,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         AubenchError: The disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{_writer(os.getpid())}-{uuid.uuid4().hex[:8]}.tmp")
+    temporary = path.with_name(
+        f".{path.name[:48]}.{_writer(os.getpid())}-{uuid.uuid4().hex[:8]}.tmp"
+    )
     try:
         with translate_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -208,25 +211,34 @@ def write_bytes(path: Path, data: bytes) -> None:
 def read_checked_png(path: Path) -> bytes:
     """Return the bytes of a PNG after comparing the checksum of every chunk.
 
-    Decoders skip those of the pixels, so that a flipped bit may pass as another colour.
-
     Raises:
         OSError: The file cannot be read.
         ValueError: It is no PNG, cut short, or damaged.
     """
     data = path.read_bytes()
+    check_png(data, path.name)
+    return data
+
+
+def check_png(data: bytes, name: str = "it") -> None:
+    """Compare the checksum of every chunk of a PNG.
+
+    Decoders skip those of the pixels, so that a flipped bit may pass as another colour.
+
+    Raises:
+        ValueError: It is no PNG, cut short, or damaged.
+    """
     view, at, kind = memoryview(data), 8, b""
     while kind != b"IEND":
         if at + 12 > len(data):
-            raise ValueError(f"{path.name} is cut short")
+            raise ValueError(f"{name} is cut short")
         (size,), kind = struct.unpack_from(">I", data, at), data[at + 4 : at + 8]
         end = at + 8 + size
         if end + 4 > len(data) or zlib.crc32(view[at + 4 : end]) != int.from_bytes(
             view[end : end + 4], "big"
         ):
-            raise ValueError(f"{path.name} is damaged")
+            raise ValueError(f"{name} is damaged")
         at = end + 4
-    return data
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -259,7 +271,7 @@ def read_card(path: Path, digest: str) -> dict[str, Any]:
         AubenchError: It is no card, or the card of other weights.
     """
     try:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        card: dict[str, Any] = read_json(path)
         expected = str(card["sha256"])
     except (ValueError, KeyError, TypeError) as error:
         raise AubenchError(f"{path} is not a card of weights", "restore the file") from error

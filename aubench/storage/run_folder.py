@@ -32,6 +32,7 @@ from aubench.storage.files import (
     write_text,
 )
 from aubench.storage.folder_lock import locked
+from aubench.storage.text_files import read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -310,7 +311,7 @@ class RunFolder:
     def _former(self) -> dict[str, Any] | None:
         """Return what a run here was asked for; None if the file is damaged."""
         try:
-            former = json.loads(self._stated.read_text(encoding="utf-8"))
+            former = read_json(self._stated)
         except ValueError:
             return None
         return former if isinstance(former, dict) else None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aubench.errors import AubenchError
 from aubench.storage.files import sha256_bytes, write_text
+from aubench.storage.text_files import read_json
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def read_commitment(path: Path) -> Commitment:
         AubenchError: The file is none, or was changed.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         stated = data.pop("digest")
         found = Commitment(**data)
     except (OSError, ValueError, KeyError, TypeError) as error:

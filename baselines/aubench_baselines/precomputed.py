@@ -5,10 +5,9 @@ Only pixels are read. What made them is told by ``card.toml`` in the folder, and
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
-import tomllib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +29,14 @@ from aubench.generators.contract import (
 )
 from aubench.generators.info_checks import check_networks
 from aubench.storage.files import sha256_file
+from aubench.storage.pictures import PictureError, format_of, holds_one_colour, read_picture
+from aubench.storage.tables import read_table
+from aubench.storage.text_files import check_utf8, read_toml
 
 Image = npt.NDArray[np.uint8]
-ENDINGS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-ORIENTATION = 0x0112
-"""EXIF's note of how pixels are turned, which Pillow does not follow by itself."""
+ENDINGS = frozenset({".png", ".jpg", ".jpeg"})
+FORMATS = ("PNG", "JPEG")
+"""Taken by content: a JPEG that is named as a PNG is one, and the record says so."""
 
 SHOWN = 10
 """How many names of one kind of problem an error shows."""
@@ -70,10 +72,10 @@ def read_card(path: Path) -> ImagesCard:
     Raises:
         AubenchError: It is no TOML, or has a field that is unknown or ill-formed.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         return ImagesCard()
     try:
-        card = ImagesCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        card = ImagesCard.model_validate(read_toml(path))
         check_networks(card.name, card.metrics_in_training)
         return card
     except AubenchError as error:
@@ -82,16 +84,23 @@ def read_card(path: Path) -> ImagesCard:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         raise AubenchError(f"{path}: {field}: {first['msg']}", "see docs/plugins.md") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise AubenchError(f"{path} is not TOML: {error}") from error
+    except OSError as error:
+        raise AubenchError(f"cannot read {path}: {error.strerror}", "restore it") from error
+    except ValueError as error:
+        raise AubenchError(f"{path} is not TOML: {error}", "mend that line") from error
 
 
 def list_folder(folder: Path) -> Listed:
-    """Return the PNG and JPEG files of a folder by their names without ending."""
+    """Return the PNG and JPEG files of a folder by their names without ending.
+
+    Raises:
+        AubenchError: A name is not UTF-8.
+    """
     files: dict[str, Path] = {}
     twice = []
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in ENDINGS and path.is_file():
+            check_utf8(path.name)
             if path.stem in files:
                 twice.append(path.stem)
             files.setdefault(path.stem, path)
@@ -102,21 +111,19 @@ def list_csv(table: Path) -> Listed:
     """Return the files that a CSV with ``sample_id,path`` names; paths are relative to it.
 
     Raises:
-        AubenchError: It cannot be read, or a row lacks a field.
+        AubenchError: It cannot be read, or a line lacks a cell.
     """
+    found = read_table(table)
+    found.require("sample_id", "path")
     files: dict[str, Path] = {}
     twice = []
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            for line, row in enumerate(csv.DictReader(stream), 2):
-                name, place = row.get("sample_id"), row.get("path")
-                if not name or not place:
-                    raise AubenchError(f"{table} line {line} lacks sample_id or path")
-                if name in files:
-                    twice.append(name)
-                files.setdefault(name, table.parent / place)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AubenchError(f"cannot read {table}: {error}") from error
+    for row in found.rows:
+        name, place = row["sample_id"], row["path"]
+        if not name or not place:
+            raise row.error("it lacks sample_id or path", "fill in both")
+        if name in files:
+            twice.append(name)
+        files.setdefault(name, table.parent / place)
     return Listed(files, tuple(twice))
 
 
@@ -138,30 +145,21 @@ def read_image(path: Path, size: int) -> Image:
     """Return uint8 [size, size, 3] RGB of a PNG or JPEG file.
 
     Raises:
-        ValueError: Says what is wrong with it, without its name.
+        PictureError: Says what is wrong with it, without its name.
     """
-    from PIL import Image as Pillow
-
-    try:
-        with Pillow.open(path, formats=["PNG", "JPEG"]) as opened:
-            if opened.mode not in ("RGB", "L", "P", "RGBA"):
-                raise ValueError(f"has mode {opened.mode}, want 8 bits RGB")
-            if opened.size != (size, size):
-                width, height = opened.size
-                raise ValueError(f"is {width} by {height} pixels, not {size} by {size}")
-            if "transparency" in opened.info or opened.mode == "RGBA":
-                alpha = np.asarray(opened.convert("RGBA"))[..., 3]
-                if (alpha < 255).any():
-                    raise ValueError("has transparent pixels")
-            if opened.getexif().get(ORIENTATION, 1) != 1:
-                raise ValueError("is stored turned, with a note of it; store it upright")
-            if not is_srgb(opened.info.get("icc_profile")):
-                raise ValueError("has a colour profile other than sRGB")
-            return np.asarray(opened.convert("RGB"), np.uint8)
-    except FileNotFoundError as error:
-        raise ValueError("is not there") from error
-    except (OSError, SyntaxError, Pillow.DecompressionBombError) as error:
-        raise ValueError("cannot be decoded") from error
+    found = read_picture(path, FORMATS, deepest=8)
+    if found.mode not in ("RGB", "L", "P", "RGBA"):
+        raise PictureError(f"has mode {found.mode}, want 8 bits RGB")
+    if found.pixels.shape != (size, size, 3):
+        height, width, _ = found.pixels.shape
+        raise PictureError(f"is {width} by {height} pixels, not {size} by {size}")
+    if not found.opaque:
+        raise PictureError("has transparent pixels")
+    if found.turned:
+        raise PictureError("is stored turned, with a note of it; store it upright")
+    if not is_srgb(found.profile):
+        raise PictureError("has a colour profile other than sRGB")
+    return found.pixels
 
 
 class Precomputed(Generator):
@@ -184,9 +182,13 @@ class Precomputed(Generator):
         self, listed: Listed, stated: ImagesCard, source: Path, *, allow_missing: bool
     ) -> None:
         self.listed, self.source, self.allow_missing = listed, source, allow_missing
-        # The record tells what made these images, not what read them; and that a codec did too.
-        lossy = sum(ENDINGS.get(path.suffix.lower()) == "JPEG" for path in listed.files.values())
-        codec = f"; {lossy} of {len(listed.files)} images handed in as JPEG" if lossy else ""
+        # The record tells what made these images, not what read them; and that a codec did too,
+        # or that there is nothing on them.
+        paths = listed.files.values()
+        lossy = sum(format_of(path) == "JPEG" for path in paths)
+        codec = f"; {lossy} of {len(paths)} images handed in as JPEG" if lossy else ""
+        plain = sum(holds_one_colour(path) for path in paths)
+        codec += f"; {plain} of {len(paths)} images have one colour" if plain else ""
         vars(self)["info"] = GeneratorInfo(
             name=stated.name,
             inputs=frozenset(stated.inputs),

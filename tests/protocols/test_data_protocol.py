@@ -39,7 +39,7 @@ ONLY = ("7", "1+4", "6+7", "neutral", "12", "2+12", "6+12", "12+15")
 @pytest.fixture(scope="module")
 def shots(aubench_home):
     train = trees.shots(TRAIN, ("T1",))
-    test = trees.shots(TEST, ("T1",), count=8, sets=ONLY)
+    test = trees.shots(TEST, ("T1",), count=8, sets=ONLY, person=322)
     return [*train, *test]
 
 
@@ -84,7 +84,7 @@ def test_another_picture_is_another_digest(homes, shots, tmp_path, monkeypatch):
     monkeypatch.setenv("AUBENCH_HOME", str(tmp_path / "home"))
     root = trees.write_bp4d(tmp_path / "a", shots)
     path = root / "M003" / "T1" / "2440.jpg"
-    path.write_bytes(trees.jpeg(shots[0].image))
+    path.write_bytes(trees.jpeg(shots[0].image[:, ::-1].copy()))
     bring("bp4d", root)
     other = freeze_own("test2k", "bp4d", samples=14)
     monkeypatch.setenv("AUBENCH_HOME", str(homes[0]))
@@ -129,7 +129,7 @@ def test_unseen_notices_train_that_changed(homes, tmp_path, shots, monkeypatch):
     monkeypatch.setenv("AUBENCH_HOME", str(tmp_path))
     shutil.copytree(homes[0] / "data", tmp_path / "data")
     freeze_own("unseen", "bp4d", samples=6)
-    extra = trees.shots(("F002",), ("T1",), count=2, sets=("6+7", "neutral"))
+    extra = trees.shots(("F002",), ("T1",), count=2, sets=("6+7", "neutral"), person=324)
     root = trees.write_bp4d(tmp_path / "tree", [*shots, *extra])
     bring("bp4d", root)
     with pytest.raises(AubenchError, match=r"\['6\+7'\] occur in train"):
@@ -234,7 +234,7 @@ def test_texts_and_statistics(home):
 
 
 def test_two_sets_become_one(home, shots, tmp_path):
-    plus = trees.shots(("F001", "M002"), ("T1",), 5)
+    plus = trees.shots(("F001", "M002"), ("T1",), 5, person=325)
     bring("bp4dplus", trees.write_bp4dplus(tmp_path / "plus", plus))
     name = join(["bp4d", "bp4dplus"], "bp4d-autext")
     told, record = attach_text(name, 2020), read_record(name)

@@ -262,6 +262,30 @@ def test_command(small_runs, tmp_path, monkeypatch, capsys):
     assert sheet.shape[0] > 4 * 128 and sheet.std() > 20
 
 
+def test_models_of_one_name_are_told_apart_by_folder_and_no_result_is_lost(
+    aubench, small_runs, tmp_path
+):
+    for name, run in (("a", "oracle"), ("b", "copy-reference"), ("c/b", "oracle")):
+        shutil.copytree(
+            small_runs[run], tmp_path / name, ignore=shutil.ignore_patterns("record.sha*")
+        )
+        path = tmp_path / name / "record.json"
+        data = json.loads(path.read_text())
+        data["model"]["name"] = "images"
+        path.write_text(json.dumps(data))
+    words = ("--protocol", "conflict", "--worst", 0)
+    done = aubench("compare", "a", "b", *words, check=0)
+    assert "a − b on" in done.stdout and "written to runs/compare-conflict-a-b:" in done.stdout
+    first = (tmp_path / "runs/compare-conflict-a-b/compare.json").read_bytes()
+    done = aubench("compare", "a", "c/b", *words, check=0)  # another run under the same names
+    assert "written to runs/compare-conflict-a-b-2:" in done.stdout
+    assert (tmp_path / "runs/compare-conflict-a-b/compare.json").read_bytes() == first
+    done = aubench("compare", "b", "c/b", *words, check=0)  # one name of models and of folders
+    assert "b − c/b on" in done.stdout and "compare-conflict-b-c_b:" in done.stdout
+    done = aubench("compare", "a", "b", *words, check=0)
+    assert "written to runs/compare-conflict-a-b:" in done.stdout  # the same pair stays in place
+
+
 def test_the_sheet_is_of_a_metric_that_both_have(aubench, small_runs, tmp_path):
     """As where one model was given texts and the other labels: their AAADs have other targets."""
     for metrics, files in (("pixels", True), ("prdc", False)):

@@ -71,8 +71,8 @@ def test_reference_is_neutral_or_the_first():
 
 FAULTS = [
     ("AU12", "AU13", r"has no column 'AU12'"),
-    ("05.png", "55.png", r"row 7: no image .*55.png"),
-    (",1,", ",2,", r"row 2: AU\d+ is '2'; 0, 1, or 9"),
+    ("05.png", "55.png", r"line 7: no image .*55.png"),
+    (",1,", ",2,", r"line 2: AU\d+ is '2'; write 0, 1, or 9"),
 ]
 
 
@@ -90,7 +90,7 @@ def test_images_of_another_shape_name_the_remedy(tmp_path):
     with pytest.raises(AubenchError, match=r"00.png has 24 x 24 .*aubench data align"):
         open_faces(str(folder), 32, None, 1, 0).targets.take([0])
     (folder / "00.png").write_bytes(b"no image")
-    with pytest.raises(AubenchError, match=r"cannot read the image .*00.png"):
+    with pytest.raises(AubenchError, match=r"00.png cannot be decoded"):
         open_faces(str(folder), 24, None, 1, 0).targets.take([0])
     with pytest.raises(AubenchError, match=r"no data 'synfac' .did you mean 'synfacs'"):
         open_faces("synfac", 32, None, 1, 0)

@@ -155,6 +155,20 @@ def test_shards_come_from_anywhere_and_are_copied_where_links_cannot_be(
         merge([tmp_path])
 
 
+@pytest.mark.parametrize("where", ["run", "shard"])
+def test_a_merge_heals_an_image_that_was_damaged_since_the_last_one(run, base, tmp_path, where):
+    out = tmp_path / "whole"
+    _, before = merge([run], out)
+    shard = image_of(run / "shards" / "2-of-2")
+    path = {"run": out / "images" / shard.name, "shard": shard}[where]
+    whole = path.read_bytes()
+    path.unlink()  # the two are links of one file
+    path.write_bytes(whole[:99])
+    _, after = merge([run], out)
+    assert after.content() == before.content()
+    assert (out / "images" / shard.name).read_bytes() == whole
+
+
 def test_damaged_features_are_measured_again(run, base, tmp_path):
     _, whole = merge([base], tmp_path / "whole")
     path = run / "shards" / "1-of-2" / "features" / "pixels.safetensors"

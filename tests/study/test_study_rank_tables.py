@@ -14,7 +14,7 @@ from aubench.study.analysis.rank_tables import (
     denominators,
     on_grid,
     paper_table,
-    read_table,
+    read_rank_table,
     table_from_rows,
 )
 
@@ -127,7 +127,7 @@ def test_tables_in_markdown_csv_and_tsv_are_the_same(tmp_path):
     tables = []
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
-        tables.append(read_table(tmp_path / name))
+        tables.append(read_rank_table(tmp_path / name))
     assert tables[0].rows == tables[1].rows == tables[2].rows
     assert tables[0].means == tables[2].means and tables[0].models == tables[2].models
 
@@ -139,7 +139,9 @@ def test_tables_in_markdown_csv_and_tsv_are_the_same(tmp_path):
         ("a,b\n1,2\n", "no rank table"),
         ("x,a,b\nr,1,two\n", "row 'r', column 'b': 'two' is no number"),
         ("x,a,b\nr,1,nan\n", "no number"),
-        ("x,a,b\nr,1\n", "row 'r' has 1 values"),
+        ("x,a,b\nr,1\n", "line 2 has 2 cells where the header has 3"),
+        ("|x|a|b|\n|-|-|-|\n|r|1|\n", "row 'r' has 1 values"),
+        ("x,a,a\nr,1,2\n", "two columns 'a'"),
         ("x,a,b\nr,1,2\nr,1,2\n", "occurs twice"),
         ("x,a,b\nMean,1,2\n", "no row but 'Mean'"),
     ],
@@ -148,7 +150,7 @@ def test_what_is_no_table_is_said_in_one_line(tmp_path, text, message):
     path = tmp_path / "t.csv"
     path.write_text(text)
     with pytest.raises(AubenchError, match=message):
-        read_table(path)
+        read_rank_table(path)
 
 
 def test_check_on_the_command_line(tmp_path, capsys):

@@ -17,6 +17,7 @@ from aubench.audit.synfacs.beds import BEDS, Bed, Face, active
 from aubench.errors import AubenchError, suggest
 from aubench.facs import AUS
 from aubench.storage.files import write_text
+from aubench.storage.text_files import read_json
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def audit_synfacs(name: str, extent: Extent, out: Path) -> list[Row]:
     for key, measure in MEASURES.items():
         kept = out / "measures" / f"{key}.json"
         if kept.is_file():
-            rows.append(Row(**json.loads(kept.read_text(encoding="utf-8"))))
+            rows.append(Row(**read_json(kept)))
             continue
         try:
             row = measure(bed, extent)

@@ -232,23 +232,24 @@ def align(folder: Path, out: Path, size: int, finder: str, device: str) -> Resul
     know of it: several faces, a face at the border, a profile.
     """
     from aubench.datasets.face_finders import load_finder
-    from aubench.datasets.importing.crops import LEDGER, crop_folder
+    from aubench.datasets.importing.crops import LEDGER, crop_folder, photographs
     from aubench.run.config import check_device
 
     check_device(device)
+    photographs(folder)  # refused before a network is loaded
     crops = crop_folder(folder, out, load_finder(finder, device), size, finder)
-    for status in ("no face", "unreadable"):
+    lost = ("no face", "unreadable", "one colour")
+    for status in lost:
         for crop in crops:
             if crop.status == status:
-                click.echo(f"{status}: {crop.image}", err=True)
-    notes = Counter(note for crop in crops if crop.notes for note in crop.notes.split("; "))
-    for crop in crops:
-        if crop.notes:
-            click.echo(f"{crop.notes}: {crop.image}", err=True)
-    count = {
-        status: sum(c.status == status for c in crops)
-        for status in ("found", "no face", "unreadable")
-    }
+                click.echo(f"{status}: {crop.image} {crop.notes}".rstrip(), err=True)
+    noted = [crop for crop in crops if crop.notes and crop.status == "found"]
+    notes = Counter(note for crop in noted for note in crop.notes.split("; "))
+    for crop in noted:
+        click.echo(f"{crop.notes}: {crop.image}", err=True)
+    count = {status: sum(c.status == status for c in crops) for status in ("found", *lost)}
+    if not count["one colour"]:
+        del count["one colour"]
     told = ", ".join(f"{number} {status}" for status, number in count.items())
     if notes:
         told += "; of the found: " + ", ".join(f"{notes[n]} {n}" for n in sorted(notes))

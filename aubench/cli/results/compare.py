@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +14,7 @@ from aubench.cli import completion as complete
 from aubench.cli.options import gather_options
 from aubench.cli.output import Result, results
 from aubench.errors import AubenchError
+from aubench.storage.text_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +90,7 @@ def compare(
     one, two = open_run(first), open_run(second)
     comparison.check(one, two, protocol)
     found = comparison.compare(one, two, minimum)
-    place = out or Path("runs") / f"compare-{one.protocol.name}-{one.name}-{two.name}"
+    place = out or _place(found)
     text = json.dumps(found.report(), indent=1) + "\n"
     write_text(place / "compare.json", text)
     write_samples(place / "samples.csv", found)
@@ -106,19 +108,38 @@ def compare(
     return Result(found.report(), show)
 
 
+def _place(found: Comparison) -> Path:
+    """Return the folder of a comparison: its own, or the first that holds no other one."""
+    names = "-".join(name.strip("/.").replace("/", "_") for name in found.names)
+    usual = f"compare-{found.first.protocol.name}-{names}"
+    places = (Path("runs") / (usual if i == 1 else f"{usual}-{i}") for i in count(1))
+    return next(place for place in places if not _holds_another(place, found.report()))
+
+
+def _holds_another(place: Path, report: dict[str, Any]) -> bool:
+    """Whether a folder holds the comparison of other runs, or something else."""
+    if not place.exists():
+        return False
+    try:
+        held = read_json(place / "compare.json")
+        return any(held[which] != report[which] for which in ("first", "second"))
+    except (OSError, ValueError, TypeError, KeyError):
+        return True
+
+
 def _show(found: Comparison) -> None:
-    one, two = found.first, found.second
+    one, names = found.first, found.names
     counts = f"N = {len(one.ids)}, {len(set(one.samples.subjects()))} subjects"
-    title = f"{one.name} − {two.name} on {one.protocol.dataset}/{one.protocol.name}, {counts}"
-    _table(title, found.metrics, (one.name, two.name), holm=False)
+    title = f"{names[0]} − {names[1]} on {one.protocol.dataset}/{one.protocol.name}, {counts}"
+    _table(title, found.metrics, names, holm=False)
     for name, reason in found.skipped.items():
         click.echo(f"  {name}: {reason}")
-    _table("F1 of each AU, second detector", found.aus, (one.name, two.name))
+    _table("F1 of each AU, second detector", found.aus, names)
     if found.skills:
-        _table("AU skill of each AU, second detector", found.skills, (one.name, two.name))
+        _table("AU skill of each AU, second detector", found.skills, names)
     for what, family in (("stratum", found.strata), ("combination", found.combinations)):
         if family:
-            _table(f"AAAD of each {what}, second detector", family, (one.name, two.name))
+            _table(f"AAAD of each {what}, second detector", family, names)
 
 
 def _table(

@@ -23,6 +23,7 @@ from aubench.facs import AUS, load_facs, parse_aus
 from aubench.facs.describe import describe
 from aubench.progress import bar
 from aubench.storage.files import atomic_path, sha256_bytes, sha256_file, write_text
+from aubench.storage.text_files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -208,7 +209,7 @@ def read_statistics(name: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = read_json(path)
         return found
     except ValueError as error:
         raise AubenchError(f"{path} is damaged", f"`aubench data text {name}`") from error

@@ -19,6 +19,7 @@ from aubench.datasets.dataset import GROUP
 from aubench.datasets.samples import LABELS
 from aubench.errors import AubenchError, suggest
 from aubench.storage.files import data_home, sha256_file, sha256_json, write_text
+from aubench.storage.text_files import read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,7 +124,7 @@ def read_record(name: str) -> ImportRecord:
 @lru_cache(maxsize=8)
 def _record(path: Path, changed: int) -> ImportRecord:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         stated = data.pop("sha256", None)
         found = ImportRecord(**data)
         if stated != sha256_json(data):

@@ -13,10 +13,11 @@ from aubench.datasets.given_texts import GivenTexts
 from aubench.datasets.imported.au_texts import STATISTICS, TEXTS, read_statistics, read_texts
 from aubench.datasets.imported.files import folder_of, read_index, read_record
 from aubench.datasets.samples import LABELS, combinations_of, seed_of
-from aubench.errors import AubenchError
+from aubench.errors import AubenchError, first_line
 from aubench.facs import parse_aus
 from aubench.facs.describe import describe
 from aubench.storage.files import atomic_path, sha256_bytes, sha256_file, write_text
+from aubench.storage.tables import Row, Table, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,33 +38,47 @@ def read_file(path: Path, name: str, known: Iterable[str]) -> pd.DataFrame:
 
     Raises:
         AubenchError: It cannot be read, lacks a column, or has an empty text or an unknown image;
-            the row is named.
+            the line is named.
     """
     import pandas as pd
 
-    try:
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
-        else:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise AubenchError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
-    column = next((c for c in ("key", "image") if c in table.columns), None)
-    if column is None or "text" not in table.columns:
-        found = ", ".join(map(str, table.columns))[:120] or "none"
-        raise AubenchError(f"{path} has the columns {found}", "it needs `key` or `image`, `text`")
-    keys, there = [], set(known)
-    texts = [" ".join(str(text).split()) for text in table["text"].fillna("")]
-    for row, (key, text) in enumerate(zip(table[column].astype(str), texts, strict=True), 2):
+    given = _parquet(path) if path.suffix == ".parquet" else read_table(path)
+    column = next((c for c in ("key", "image") if c in given.columns), "key")
+    given.require(column, "text", remedy="it needs `key` or `image`, `text`")
+    keys, texts, there = [], [], set(known)
+    for row in given.rows:
+        key, text = row[column], " ".join(row["text"].split())
         full = key if key in there else f"{name}/{key}"
         if full not in there:
-            raise AubenchError(f"{path}, row {row}: no image '{key}' in '{name}'", "mend its key")
+            raise row.error(f"no image '{key}' in '{name}'", "mend its key")
         if not text:
-            raise AubenchError(f"{path}, row {row}: the text of '{key}' is empty", "remove the row")
+            raise row.error(f"the text of '{key}' is empty", "remove the row")
         keys.append(full)
-    if not keys:
-        raise AubenchError(f"{path} holds no texts", "one text a row below the header")
+        texts.append(text)
     return pd.DataFrame({"key": keys, "text": texts}).drop_duplicates(ignore_index=True)
+
+
+def _parquet(path: Path) -> Table:
+    """Return the table of a parquet file; its rows are counted from 1 as lines are."""
+    import pandas as pd
+
+    try:
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise AubenchError(f"cannot read {path}: {first_line(error)}", "restore it") from error
+    columns = tuple(map(str, frame.columns))
+    rows = [
+        ["" if cell is None or cell != cell else str(cell).strip() for cell in cells]
+        for cells in frame.itertuples(index=False, name=None)
+    ]
+    return Table(
+        path,
+        columns,
+        tuple(
+            Row(path, line, dict(zip(columns, cells, strict=True)), ",")
+            for line, cells in enumerate(rows, 1)
+        ),
+    )
 
 
 def attach_given(name: str, path: Path, seed: int, *, fill: bool = False) -> dict[str, Any]:

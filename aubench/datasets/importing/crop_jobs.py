@@ -16,6 +16,7 @@ from aubench.datasets.face_finders import DEFAULT_FINDER, load_finder
 from aubench.datasets.imported.files import member
 from aubench.datasets.readers.trees import CORRUPT, Entry, read_entry
 from aubench.storage.files import atomic_path
+from aubench.storage.pictures import PictureError, is_plain, read_picture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,12 +99,14 @@ class Cropped:
 
     Attributes:
         name: Name of the frame.
-        status: ``found``, ``no face``, ``unreadable``, ``not square``.
+        status: ``found``, ``no face``, ``one colour`` of a crop that shows nothing,
+            ``unreadable``, ``not square``, ``no landmarks``.
         source: First 16 digits of the digest of the file it came from, and the frame of a video.
         pixels: First 16 digits of the digest of the crop's pixels, empty if there is none.
         faces: How many were found.
         score: Score of the finder.
-        notes: Notes of the finder, such as ``several faces``, joined by semicolons.
+        notes: Notes of the finder, such as ``several faces``, joined by semicolons; or why it is
+            unreadable.
     """
 
     name: str
@@ -182,30 +185,33 @@ def _before(job: Job) -> dict[tuple[str, str], tuple[Cropped, bytes | None]]:
     return out
 
 
-def _images(job: Job) -> Iterator[tuple[Frame, str, Image | None]]:
-    """Yield each frame, the digest of its source, and the picture; None if it is unreadable."""
+def _images(job: Job) -> Iterator[tuple[Frame, str, Image | PictureError]]:
+    """Yield each frame, the digest of its source, and the picture, or why there is none."""
     if job.frames and job.frames[0].number:
         yield from _video_frames(job)
         return
-    from aubench.datasets.importing.crops import read_photograph
-
     for frame in job.frames:
         data = read_entry(job.root, frame.image)
         if data is None:
-            yield frame, "", None
-        else:
-            digest = hashlib.sha256(data).hexdigest()[:16]
-            yield frame, digest, read_photograph(io.BytesIO(data)) if data else None
+            yield frame, "", PictureError("cannot be read")
+            continue
+        digest = hashlib.sha256(data).hexdigest()[:16]
+        try:
+            yield frame, digest, read_picture(data).pixels
+        except PictureError as error:
+            yield frame, digest, error
 
 
-def _video_frames(job: Job) -> Iterator[tuple[Frame, str, Image | None]]:
+def _video_frames(job: Job) -> Iterator[tuple[Frame, str, Image | PictureError]]:
     from aubench.datasets.readers.video import read_frames
 
     path = job.root / job.frames[0].image.path
     digest = _video_digest(path, path.stat().st_mtime_ns)
     pictures = read_frames(path, [frame.number for frame in job.frames])
     for frame in job.frames:
-        yield frame, f"{digest}:{frame.number}", next(pictures, None)
+        image = next(pictures, None)
+        missing = PictureError("is no frame of the video")
+        yield frame, f"{digest}:{frame.number}", missing if image is None else image
 
 
 @lru_cache(maxsize=4)
@@ -216,10 +222,10 @@ def _video_digest(path: Path, changed: int) -> str:
 
 
 def _cropped(
-    job: Job, frame: Frame, source: str, image: Image | None
+    job: Job, frame: Frame, source: str, image: Image | PictureError
 ) -> tuple[Cropped, bytes | None]:
-    if image is None:
-        return Cropped(frame.name, "unreadable", source), None
+    if isinstance(image, PictureError):
+        return Cropped(frame.name, "unreadable", source, notes=str(image)), None
     if job.cropping.align in GIVEN:
         face, status = _given(job.cropping, frame, image)
         found = None
@@ -228,6 +234,8 @@ def _cropped(
         status = FOUND if face is not None else "no face"
     if face is None:
         return Cropped(frame.name, status, source), None
+    if is_plain(face):
+        return Cropped(frame.name, "one colour", source), None
     from PIL import Image as Picture
 
     pixels = hashlib.sha256(face.tobytes()).hexdigest()[:16]

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 from aubench.errors import AubenchError
 from aubench.progress import bar
-from aubench.storage.files import atomic_path
+from aubench.storage.files import atomic_path, sha256_bytes
+from aubench.storage.pictures import PictureError, is_plain, read_picture
+from aubench.storage.text_files import check_utf8
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from aubench.datasets.alignment import FaceFinder
 
 
@@ -33,13 +31,15 @@ class Crop:
     Attributes:
         image: Path relative to the folder.
         sha256: First 16 digits of the file's digest.
-        status: ``found``, ``no face``, or ``unreadable``.
+        status: ``found``, ``no face``, ``one colour`` of a crop that shows nothing, or
+            ``unreadable``.
         faces: How many were found; the largest is cropped.
         score: Score of the finder, 0..1.
         points: The five points in pixels, ten numbers.
         size: Side of the crop.
         finder: Finder of faces.
-        notes: Notes of the finder, such as ``several faces``, joined by semicolons.
+        notes: Notes of the finder, such as ``several faces``, joined by semicolons; or why it is
+            unreadable.
     """
 
     image: str
@@ -57,7 +57,8 @@ def photographs(folder: Path) -> list[str]:
     """Return the relative paths of a folder's images, sorted.
 
     Raises:
-        AubenchError: No such folder, or no image in it.
+        AubenchError: No such folder, no image in it, a name that is not UTF-8, or two images whose
+            crops would have one name.
     """
     if not folder.is_dir():
         raise AubenchError(f"no folder {folder}")
@@ -68,6 +69,8 @@ def photographs(folder: Path) -> list[str]:
     )
     if not found:
         raise AubenchError(f"no image in {folder}", f"it takes {', '.join(sorted(SUFFIXES))}")
+    check_utf8(*found)
+    _check_names(folder, found)
     return found
 
 
@@ -87,7 +90,8 @@ def crop_folder(
         name: Of the finder; another one does all images anew.
 
     Raises:
-        AubenchError: Nothing to do, ``out`` lies inside ``source``, or it cannot be written.
+        AubenchError: Nothing to do, ``out`` lies inside ``source``, two crops would have one name,
+            or one cannot be written.
     """
     if out.resolve().is_relative_to(source.resolve()):
         raise AubenchError(f"--out {out} lies inside {source}", "choose a folder outside")
@@ -105,6 +109,34 @@ def crop_folder(
     return kept
 
 
+def _crop_name(image: str) -> str:
+    return str(PurePath(image).with_suffix(".png"))
+
+
+def _check_names(source: Path, names: list[str]) -> None:
+    """Refuse photographs whose crops would have one name.
+
+    Raises:
+        AubenchError: Names the first two.
+    """
+    taken: dict[str, str] = {}
+    for name in names:
+        other = taken.setdefault(_crop_name(name), name)
+        if other != name:
+            raise AubenchError(
+                f"{source}: the crops of {other} and {name} would both be {_crop_name(name)}",
+                "rename one of them",
+            )
+
+
+def _bytes(path: Path) -> bytes:
+    """Return the bytes of a file, none where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
 @dataclass(frozen=True)
 class _Cutting:
     source: Path
@@ -120,42 +152,28 @@ def _crop(cutting: _Cutting, name: str, before: Crop | None) -> Crop:
     from aubench.datasets.alignment import align
 
     source, size, by = cutting.source, cutting.size, cutting.name
-    target = (cutting.out / name).with_suffix(".png")
-    digest = hashlib.sha256((source / name).read_bytes()).hexdigest()[:16]
+    target = cutting.out / _crop_name(name)
+    data = _bytes(source / name)
+    digest = sha256_bytes(data)[:16]
     way = (digest, size, by)
     same = before is not None and (before.sha256, before.size, before.finder) == way
     if before is not None and same and (before.status != "found" or target.is_file()):
         return before
-    image = read_photograph(source / name)
-    if image is None:
-        return Crop(name, digest, "unreadable", 0, 0.0, "", size, by)
+    try:
+        image = read_picture(data).pixels
+    except PictureError as error:
+        return Crop(name, digest, "unreadable", 0, 0.0, "", size, by, str(error))
     face = cutting.finder(image)
     if face is None:
         return Crop(name, digest, "no face", 0, 0.0, "", size, by)
+    crop = align(image, face.points, size)
+    if is_plain(crop):
+        return Crop(name, digest, "one colour", 0, 0.0, "", size, by)
     with atomic_path(target) as temporary:
-        Image.fromarray(align(image, face.points, size)).save(temporary, format="PNG")
+        Image.fromarray(crop).save(temporary, format="PNG")
     points = " ".join(f"{value:.2f}" for value in face.points.ravel())
     notes, score = "; ".join(face.notes), round(face.score, 4)
     return Crop(name, digest, "found", face.count, score, points, size, by, notes)
-
-
-def read_photograph(path: Path | BinaryIO) -> npt.NDArray[np.uint8] | None:
-    """Return uint8 RGB [H, W, 3], upright by its EXIF note; None if the file is no image.
-
-    Grey, palette, CMYK and 16-bit images are converted; transparency is put on black.
-    """
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as opened:
-            upright = ImageOps.exif_transpose(opened)
-            if upright.mode.startswith("I"):  # 16 bits a pixel, which PIL would clip
-                grey = np.asarray(upright, np.float64) / 257
-                upright = Image.fromarray(np.clip(grey.round(), 0, 255).astype(np.uint8))
-            return np.asarray(upright.convert("RGB"), np.uint8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
 
 
 def read_ledger(path: Path) -> Iterator[Crop]:

@@ -124,10 +124,11 @@ def import_found(request: ImportRequest, found: SourceData) -> ImportRecord:
     done = _run([*jobs, *tries], request.processes)
     faults = list(found.faults)
     rows: list[Row] = []
+    faces = _Faces(done, _of_several(people, done, request))
     for subject, group in people.items():
-        rows += _rows(request, subject, group, coded, done, faults)
-    if not rows:
-        raise AubenchError(f"no face in {found.root}", f"see {_write_faults(request, faults)}")
+        rows += _rows(request, subject, group, coded, faces, faults)
+    if not any(row.sample for row in rows):
+        raise _no_face(request, found, faults)
     content, pixels = write_index(request.name, rows)
     _write_faults(request, faults)
     _tidy(folder_of(request.name) / "packs", {job.path for job in [*jobs, *tries]})
@@ -156,6 +157,17 @@ def import_found(request: ImportRequest, found: SourceData) -> ImportRecord:
     return record
 
 
+def _no_face(request: ImportRequest, found: SourceData, faults: Sequence[Fault]) -> AubenchError:
+    """Return why nothing was imported."""
+    counts = counts_of(found)
+    return AubenchError(
+        f"no face in {found.root}: of {counts['coded frames']} coded frames "
+        f"{counts['coded frames with image']} have an image, {counts['with an active AU']} of "
+        "these an active AU",
+        f"frames with image, face and an active AU are kept; see {_write_faults(request, faults)}",
+    )
+
+
 def counts_of(found: SourceData) -> dict[str, int]:
     """Return what was found, before any image is opened."""
     active = [(s.labels == 1).any(1) for s in found.sequences]
@@ -175,7 +187,7 @@ def _outcomes(
 ) -> dict[str, int]:
     frames = [row for job in jobs for row in done[job.path]]
     samples = [row for row in rows if row.sample]
-    notes = Counter(note for row in frames for note in _notes(row))
+    notes = Counter(note for row in frames if row.status == FOUND for note in _notes(row))
     lost = {
         status: sum(row.status == status for row in frames)
         for status in sorted({row.status for row in frames} - {FOUND})
@@ -194,6 +206,43 @@ TAKEN = "taken as it is"
 
 def _notes(cropped: Cropped) -> list[str]:
     return cropped.notes.split("; ") if cropped.notes else []
+
+
+@dataclass(frozen=True)
+class _Faces:
+    """What became of the frames.
+
+    Attributes:
+        done: Rows of each pack.
+        several: Subjects whose faces have the same pixels, by the digest of these.
+    """
+
+    done: dict[Path, list[Cropped]]
+    several: dict[str, list[str]]
+
+    def fault(self, cropped: Cropped, subject: str, key: str, outcome: str) -> Fault | None:
+        """Return why a frame cannot be taken, None if it can."""
+        if cropped.status != FOUND:
+            why = f"{cropped.notes}; " if cropped.notes else ""
+            return Fault(cropped.status, key, why + outcome)
+        others = [name for name in self.several.get(cropped.pixels, ()) if name != subject]
+        if others:
+            return Fault("image of two subjects", key, f"also of {', '.join(others)}; {outcome}")
+        return None
+
+
+def _of_several(
+    people: dict[str, list[Coded]], done: dict[Path, list[Cropped]], request: ImportRequest
+) -> dict[str, list[str]]:
+    """Return the subjects of pixels that more than one has, by their digest."""
+    found: dict[str, set[str]] = {}
+    for subject, group in people.items():
+        paths = [job.path for sequence in group for job in _jobs(request, Path(), sequence)]
+        for path in [*paths, _reference_path(request, subject)]:
+            for cropped in done.get(path, []):
+                if cropped.status == FOUND:
+                    found.setdefault(cropped.pixels, set()).add(subject)
+    return {pixels: sorted(names) for pixels, names in found.items() if len(names) > 1}
 
 
 def _people(sequences: Sequence[Coded]) -> dict[str, list[Coded]]:
@@ -283,7 +332,7 @@ def _rows(
     subject: str,
     group: Sequence[Coded],
     coded: Any,
-    done: dict[Path, list[Cropped]],
+    faces: _Faces,
     faults: list[Fault],
 ) -> list[Row]:
     """Return a person's rows of the index: samples in order, and the reference before them."""
@@ -291,15 +340,16 @@ def _rows(
     for sequence in group:
         places = {sequence.name(i): i for i in range(len(sequence.frames))}
         for job in _jobs(request, Path(), sequence):
-            for cropped in done[job.path]:
+            for cropped in faces.done[job.path]:
                 key = f"{who}/{cropped.name}"
-                if cropped.status != FOUND:
-                    faults.append(Fault(cropped.status, key, "left out"))
+                fault = faces.fault(cropped, subject, key, "left out")
+                if fault is not None:
+                    faults.append(fault)
                     continue
                 faults += [Fault(note, key, TAKEN) for note in _notes(cropped)]
                 i = places[cropped.name.split("/", 1)[1] if sequence.task else cropped.name]
                 out.append(_row(who, key, sequence, i, cropped, job.path, sample=True))
-    reference = _reference(request, subject, group, coded, done, faults)
+    reference = _reference(request, subject, group, coded, faces, faults)
     if reference is not None:
         return [row.referring(reference.key) for row in [reference, *out]]
     if not out:
@@ -314,12 +364,12 @@ def _reference(
     subject: str,
     group: Sequence[Coded],
     coded: Any,
-    done: dict[Path, list[Cropped]],
+    faces: _Faces,
     faults: list[Fault],
 ) -> Row | None:
     """Return the first neutral frame, in the order drawn, whose face was found."""
     path = _reference_path(request, subject)
-    rows = {cropped.name: cropped for cropped in done.get(path, [])}
+    rows = {cropped.name: cropped for cropped in faces.done.get(path, [])}
     for i, row in candidates(group, coded, request.seed) if rows else ():
         sequence = group[i]
         inside = f"{sequence.task}/{sequence.name(row)}" if sequence.task else sequence.name(row)
@@ -328,9 +378,10 @@ def _reference(
             continue
         who = f"{request.name}/{subject}"
         key = f"{who}/{inside}"
-        if cropped.status == FOUND:
+        fault = faces.fault(cropped, subject, key, "not taken as reference")
+        if fault is None:
             return _row(who, key, sequence, row, cropped, path, sample=False)
-        faults.append(Fault(cropped.status, key, "not taken as reference"))
+        faults.append(fault)
     return None
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aubench.datasets.readers.codings import UNKNOWN
 from aubench.facs import AUS
+from aubench.facs.coding import UNKNOWN
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aubench.facs import AUS
+from aubench.facs.coding import UNKNOWN, parse_intensity, parse_occurrence
+from aubench.storage.tables import Lines, parse_number, split_lines
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-UNKNOWN = -1
-"""In labels int8; the files say 9."""
 
 BP4D_PLUS = (1, 2, 4, 5, 6, 7, *range(9, 21), 22, 23, 24, *range(27, 40))
 """Columns of BP4D+."""
@@ -44,36 +43,19 @@ class Coding:
     repeated: tuple[int, ...] = ()
 
 
-def read_text(data: bytes) -> list[tuple[int, list[str]]]:
-    """Return (line number, cells) of every line that is not empty.
-
-    Cells are separated by comma, semicolon, tab or spaces.
+def read_lines(data: bytes) -> Lines:
+    """Return the lines of a coder's file, separated as any table, or by spaces.
 
     Raises:
         CodingError: The file is empty or no text.
     """
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise CodingError("is not text") from error
-    if "\0" in text:
-        raise CodingError("is not text")
-    rows = []
-    for number, line in enumerate(text.splitlines(), 1):
-        for mark in ",;\t":
-            if mark in line:
-                cells = [cell.strip().strip('"') for cell in line.split(mark)]
-                break
-        else:
-            cells = line.split()
-        while cells and not cells[-1]:
-            cells.pop()
-        if cells:
-            rows.append((number, cells))
-    if not rows:
+        found = split_lines(data, spaced=True)
+    except ValueError as error:
+        raise CodingError(str(error)) from error
+    if not found.lines:
         raise CodingError("is empty")
-    return rows
+    return found
 
 
 def read_occurrence(data: bytes, columns: tuple[int, ...] | None = None) -> Coding:
@@ -85,19 +67,25 @@ def read_occurrence(data: bytes, columns: tuple[int, ...] | None = None) -> Codi
     Raises:
         CodingError: Names the line that is at fault.
     """
-    rows = read_text(data)
-    head = rows[0][1]
-    if any(_number(cell) not in (0.0, 1.0, 9.0) for cell in head[1:]) or len(head) == 1:
-        aus = tuple(_au(cell, rows[0][0]) for cell in head[1:])
+    found = read_lines(data)
+    (line, head), *rest = found.lines
+    if any(_code(cell, found.separator) is None for cell in head[1:]) or len(head) == 1:
+        aus = tuple(_au(cell, line) for cell in head[1:])
         if not aus or len(set(aus)) < len(aus):
-            raise CodingError(f"line {rows[0][0]}: a header that names no AU, or one twice")
-        rows = rows[1:]
-    else:
-        found = columns or HEADERLESS.get(len(head) - 1)
-        if found is None or len(found) != len(head) - 1:
-            raise CodingError(f"has no header and {len(head) - 1} columns, whose AUs are not known")
-        aus = found
-    return _coding(rows, aus, _occurrence)
+            raise CodingError(f"line {line}: a header that names no AU, or one twice")
+        return _coding(Lines(found.separator, rest), aus, parse_occurrence)
+    known = columns or HEADERLESS.get(len(head) - 1)
+    if known is None or len(known) != len(head) - 1:
+        raise CodingError(f"has no header and {len(head) - 1} columns, whose AUs are not known")
+    return _coding(found, known, parse_occurrence)
+
+
+def _code(cell: str, separator: str) -> int | None:
+    """Return an occurrence, None of a cell that is none, such as an AU's number in a header."""
+    try:
+        return parse_occurrence(cell, separator)
+    except ValueError:
+        return None
 
 
 def read_intensity(data: bytes, au: int) -> Coding:
@@ -106,34 +94,36 @@ def read_intensity(data: bytes, au: int) -> Coding:
     Raises:
         CodingError: Names the line that is at fault.
     """
-    rows = read_text(data)
-    if any(_number(cell) is None for cell in rows[0][1]):
-        rows = rows[1:]
-    return _coding(rows, (au,), _intensity)
+    found = read_lines(data)
+    if _number(found.lines[0][1][0]) is None:
+        found = Lines(found.separator, found.lines[1:])
+    return _coding(found, (au,), parse_intensity)
 
 
 def read_intensities(data: bytes) -> Coding:
     """Return intensities of a file with a header of AU numbers.
 
     Raises:
-        CodingError: Names the line that is at fault.
+        CodingError: Names the line that is at fault, or an AU that the header names twice.
     """
-    rows = read_text(data)
-    aus = tuple(_au(cell, rows[0][0]) for cell in rows[0][1][1:])
-    return _coding(rows[1:], aus, _intensity)
+    found = read_lines(data)
+    (line, head), *rest = found.lines
+    aus = tuple(_au(cell, line) for cell in head[1:])
+    if len(set(aus)) < len(aus):
+        raise CodingError(f"line {line}: a header that names an AU twice")
+    return _coding(Lines(found.separator, rest), aus, parse_intensity)
 
 
-def _coding(
-    rows: Sequence[tuple[int, list[str]]],
-    aus: tuple[int, ...],
-    value: Callable[[str], float | None],
-) -> Coding:
+def _coding(found: Lines, aus: tuple[int, ...], value: Callable[[str, str], float]) -> Coding:
     import numpy as np
 
+    rows = found.lines
     if not rows:
         raise CodingError("holds no frame")
     frames, values = np.empty(len(rows), np.int32), np.empty((len(rows), len(aus)), np.float32)
     for i, (number, cells) in enumerate(rows):
+        while len(cells) > len(aus) + 1 and not cells[-1]:
+            cells = cells[:-1]  # a full line says all of its codes, so that none has moved
         if len(cells) != len(aus) + 1:
             raise CodingError(f"line {number} has {len(cells)} cells, not {len(aus) + 1}")
         frame = _number(cells[0])
@@ -141,10 +131,13 @@ def _coding(
             raise CodingError(f"line {number}: '{cells[0]}' is no frame number")
         frames[i] = int(frame)
         for k, cell in enumerate(cells[1:]):
-            found = value(cell)
-            if found is None:
+            try:
+                code = value(cell, found.separator) if cell else None
+            except ValueError:
+                code = None
+            if code is None:
                 raise CodingError(f"line {number}: '{cell}' is no code of AU{aus[k]}")
-            values[i, k] = found
+            values[i, k] = np.nan if code == UNKNOWN else code
     return _merged(aus, frames, values)
 
 
@@ -171,7 +164,7 @@ def _merged(
 
 def _number(cell: str) -> float | None:
     try:
-        return float(cell)
+        return parse_number(cell)
     except ValueError:
         return None
 
@@ -181,17 +174,3 @@ def _au(cell: str, line: int) -> int:
     if not word.isdigit():
         raise CodingError(f"line {line}: '{cell}' is no AU")
     return int(word)
-
-
-def _occurrence(cell: str) -> float | None:
-    found = _number(cell)
-    if found == 9 or found == UNKNOWN or cell.lower() == "nan":
-        return float("nan")
-    return found if found in (0.0, 1.0) else None
-
-
-def _intensity(cell: str) -> float | None:
-    found = _number(cell)
-    if found == 9 or found == UNKNOWN or cell.lower() == "nan":
-        return float("nan")
-    return found if found is not None and 0 <= found <= 5 else None

@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from aubench.datasets.readers.codings import UNKNOWN
 from aubench.datasets.readers.reader import Reader
 from aubench.datasets.readers.sequences import Coded, Fault, SourceData
 from aubench.datasets.readers.trees import Entry
-from aubench.errors import AubenchError, suggest
+from aubench.errors import AubenchError
 from aubench.facs import AUS
+from aubench.facs.coding import UNKNOWN, AuColumns, au_columns, in_order
+from aubench.storage.tables import Row, Table, read_table
 
 if TYPE_CHECKING:
     import numpy as np
 
-AU_COLUMN = re.compile(r"^AU_?0*(\d+)$", re.I)
-ALMOST_AU = re.compile(r"^AU\W*_?\W*(\d+)\W*(?:_c)?$", re.I)
-"""A column that means an AU and is not named as one, such as ``Au 12`` or OpenFace's ``AU12_c``."""
-GRADE_COLUMN = re.compile(r"^(?:I_?0*(\d+)|AU_?0*(\d+)_(?:intensity|r))$", re.I)
 SPLITS = ("train", "validation", "test")
+LONGEST = 120
+"""Bytes of a subject's name, which names files."""
+
 OF_FACES = ("reference", "text")
 """Columns of ``aubench data export --as csv`` that an import draws or attaches itself."""
-NEEDED = "its first line is image,subject,AU1,AU2,... and each further one a face"
-NOT_KNOWN = frozenset({"", "9", "-1", "nan", "na", "?"})
 
 
 @dataclass(frozen=True)
 class _Columns:
     """Where things stand in the CSV."""
 
-    labels: dict[int, str]
-    grades: dict[int, str]
+    coded: AuColumns
     split: str | None
     attributes: tuple[str, ...]
 
@@ -116,104 +111,60 @@ class FolderReader(Reader):
 
 
 def _read(path: Path) -> tuple[list[_Row], _Columns]:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise AubenchError(
-            f"cannot read {path}: {error.strerror}", "name the CSV of the faces"
-        ) from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise AubenchError(f"{path} line {line} is not UTF-8 text", "save it as UTF-8") from error
-    head = text.partition("\n")[0]
-    mark = max(",;\t", key=head.count)  # spreadsheets of many languages write semicolons
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mark)
-    names = tuple(name.strip() for name in reader.fieldnames or ())
-    reader.fieldnames = list(names)
-    columns = _columns(path, names)
+    table = read_table(path)
+    columns = _columns(table)
     rows: list[_Row] = []
     seen: dict[str, _Row] = {}
-    for number, cells in enumerate(reader, 2):
-        row = _row(path, number, cells, columns)
+    for line in table.rows:
+        row = _row(line, columns)
         first = seen.setdefault(row.subject, row)
         for i, name in enumerate(columns.of_subjects):
             if row.of_subject[i] != first.of_subject[i]:
-                raise AubenchError(
-                    f"{path} row {number}: subject '{row.subject}' has {name} "
-                    f"'{row.of_subject[i]}', before '{first.of_subject[i]}'",
+                raise line.error(
+                    f"subject '{row.subject}' has {name} '{row.of_subject[i]}', before "
+                    f"'{first.of_subject[i]}'",
                     f"give a person one '{name}', or leave the column out",
                 )
         rows.append(row)
-    if not rows:
-        raise AubenchError(f"{path} has no rows", NEEDED)
     return rows, columns
 
 
-def _columns(path: Path, names: tuple[str, ...]) -> _Columns:
-    for name in ("image", "subject"):
-        if name not in names:
-            raise AubenchError(f"{path} has no column '{name}'{suggest(name, names)}", NEEDED)
-    twice = [name for i, name in enumerate(names) if name in names[:i]]
-    if twice:
-        raise AubenchError(f"{path} has two columns '{twice[0]}'", "leave one of them out")
-    labels = {int(m.group(1)): name for name in names if (m := AU_COLUMN.match(name))}
-    grades = {
-        int(m.group(1) or m.group(2)): name for name in names if (m := GRADE_COLUMN.match(name))
+def _columns(table: Table) -> _Columns:
+    coded = au_columns(table)
+    table.require("image", "subject")
+    if not set(coded.occurrence) & set(AUS):
+        raise AubenchError(f"{table.path} has no column of an AU", "name them AU1, AU2, ...")
+    taken = {
+        *("image", "subject", "split", *OF_FACES),
+        *(*coded.occurrence.values(), *coded.intensity.values()),
     }
-    if not set(labels) & set(AUS):
-        raise AubenchError(f"{path} has no column of an AU", "name them AU1, AU2, ...")
-    for name in names:
-        found = ALMOST_AU.match(name)
-        if found and not AU_COLUMN.match(name):
-            raise AubenchError(
-                f"{path}: column '{name}' would be no AU", f"name it AU{int(found[1])}"
-            )
-    taken = {"image", "subject", "split", *OF_FACES, *labels.values(), *grades.values()}
-    rest = tuple(name for name in names if name and name not in taken)
-    return _Columns(labels, grades, "split" if "split" in names else None, rest)
+    rest = tuple(name for name in table.columns if name not in taken)
+    return _Columns(coded, "split" if "split" in table.columns else None, rest)
 
 
-def _row(path: Path, number: int, cells: dict[str, str], columns: _Columns) -> _Row:
-    def cell(name: str) -> str:
-        return (cells.get(name) or "").strip()
-
-    def value(name: str, low: float, high: float) -> float:
-        word = cell(name)
-        if word.lower() in NOT_KNOWN:
-            return float("nan")
-        try:
-            found = float(word)
-        except ValueError:
-            found = -2.0
-        if not low <= found <= high or (high == 1 and found not in (0, 1)):
-            allowed = "0, 1, or 9 for unknown" if high == 1 else f"{low:g} to {high:g}, or nothing"
-            raise AubenchError(f"{path} row {number}: {name} is '{word}'", f"write {allowed}")
-        return found
-
-    image, subject = cell("image").replace("\\", "/"), cell("subject")
+def _row(line: Row, columns: _Columns) -> _Row:
+    image, subject = line["image"].replace("\\", "/"), line["subject"]
     place = PurePosixPath(image)
     if not image or not subject:
-        raise AubenchError(f"{path} row {number} lacks image or subject", "fill in both")
+        raise line.error("it lacks image or subject", "fill in both")
     if place.is_absolute() or ".." in place.parts or "/" in subject:
-        raise AubenchError(
-            f"{path} row {number}: '{image}' of '{subject}' is no path below its folder",
+        raise line.error(
+            f"'{image}' of '{subject}' is no path below its folder",
             "write paths from the folder of the CSV on",
         )
-    split = cell("split") if columns.split else ""
+    if len(subject.encode()) > LONGEST:
+        raise line.error(f"subject '{subject[:20]}…' is too long for a file", "shorten its name")
+    split = line["split"]
     if columns.split and split not in SPLITS:
-        raise AubenchError(f"{path} row {number}: split is '{split}'", f"use {', '.join(SPLITS)}")
-    found = {au: value(name, 0, 1) for au, name in columns.labels.items()}
-    levels = {au: value(name, 0, 5) for au, name in columns.grades.items()}
+        raise line.error(f"split is '{split}'", f"use {', '.join(SPLITS)}")
+    found, levels = columns.coded.labels(line), columns.coded.grades(line)
     return _Row(
         str(place),
         subject,
-        tuple(
-            UNKNOWN if found.get(au) is None or found[au] != found[au] else int(found[au])
-            for au in AUS
-        ),
+        tuple(in_order(found)),
         tuple(levels.get(au, float("nan")) for au in AUS),
         any(found[au] == 1 for au in found if au not in AUS),
-        tuple(cell(name) or "unknown" for name in columns.attributes),
+        tuple(line[name] or "unknown" for name in columns.attributes),
         split,
     )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aubench.datasets.readers.codings import CodingError, read_text
+from aubench.datasets.readers.codings import CodingError, read_lines
 from aubench.errors import AubenchError
+from aubench.storage.tables import parse_number
 
 if TYPE_CHECKING:
     from aubench.datasets.readers.sequences import Coded
@@ -52,14 +53,19 @@ def _table(path: Path) -> dict[int, tuple[float, ...]]:
         return {}
     out = {}
     try:
-        for number, cells in read_text(path.read_bytes()):
-            if number == 1 and not cells[0].lstrip("-").isdigit():
-                continue
-            out[int(cells[0])] = five([float(cell) for cell in cells[1:]])
+        found = read_lines(path.read_bytes())
     except CodingError as error:
         raise AubenchError(f"{path} {error}") from error
-    except ValueError as error:
-        raise AubenchError(f"{path} line {number}: {error}") from error
+    for i, (number, cells) in enumerate(found.lines):
+        if i == 0 and not cells[0].lstrip("-").isdecimal():
+            continue  # the header
+        try:
+            points = [parse_number(cell, found.separator) for cell in cells[1:]]
+            if any(value != value for value in points):
+                raise ValueError("a coordinate is missing")
+            out[int(cells[0])] = five(points)
+        except ValueError as error:
+            raise AubenchError(f"{path} line {number}: {error}") from error
     return out
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aubench.datasets.readers.codings import UNKNOWN, Coding
+from aubench.datasets.readers.codings import Coding
 from aubench.datasets.readers.trees import Entry, read_entry
 from aubench.facs import AUS
+from aubench.facs.coding import UNKNOWN
 
 if TYPE_CHECKING:
     import numpy as np

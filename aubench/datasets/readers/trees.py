@@ -10,11 +10,16 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from aubench.errors import AubenchError
+from aubench.storage.text_files import check_utf8
 
 STRAY = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 ENCRYPTED = 0x1
 CORRUPT = (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError)
 """What reading an archive raises; zlib's own error is a subclass of none and is added below."""
+
+
+LARGEST = 1 << 30
+"""Bytes of a picture or of codes, at most; an archive of kilobytes may hold more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ def read_tree(root: Path, wanted: Callable[[str], bool]) -> Tree:
         wanted: Takes a posix path relative to the root.
 
     Raises:
-        AubenchError: There is no such folder.
+        AubenchError: There is no such folder, or a name is not UTF-8.
     """
     if not root.is_dir():
         raise AubenchError(f"no folder {root}")
@@ -79,6 +84,7 @@ def read_tree(root: Path, wanted: Callable[[str], bool]) -> Tree:
         elif wanted(name):
             status = path.stat()
             found.append(Entry(name, None, "", status.st_size, status.st_mtime_ns))
+    check_utf8(*broken, *(entry.path for entry in found))
     found.sort(key=lambda entry: (entry.path, entry.archive or ""))
     return Tree(root, tuple(found), broken)
 
@@ -119,9 +125,11 @@ def _opened(path: Path, changed: int) -> zipfile.ZipFile:
 
 
 def read_entry(root: Path, entry: Entry) -> bytes | None:
-    """Return the bytes of a file, None if it cannot be read."""
+    """Return the bytes of a file, None if it cannot be read or is larger than any picture."""
     import zlib
 
+    if entry.size > LARGEST:
+        return None
     try:
         if entry.archive is None:
             return (root / entry.path).read_bytes()

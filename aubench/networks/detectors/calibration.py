@@ -14,6 +14,7 @@ from aubench.facs import AUS
 from aubench.facs.f1 import f1_by_au
 from aubench.networks.detectors.faces import Labels
 from aubench.storage.files import atomic_path, write_text
+from aubench.storage.text_files import read_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -172,7 +173,7 @@ def read_report(path: Path) -> dict[str, Any]:
         AubenchError: The file is missing or no report.
     """
     try:
-        parts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["parts"]
+        parts: dict[str, Any] = read_json(path)["parts"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AubenchError(f"{path} is not a report of a detector: {error}") from error
     return parts

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from aubench.errors import AubenchError
 from aubench.networks.detectors.preparation import CROP, SHORTER, SIDE, crop_pixels, normalise
+from aubench.storage.pictures import load_picture
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int8]
@@ -79,14 +79,7 @@ def in_memory(images: Images, labels: Labels, subjects: Sequence[str]) -> Faces:
 
 
 def _file_image(folder: Path, names: Sequence[str], row: int) -> Images:
-    from PIL import Image, ImageOps
-
-    path = folder / names[row]
-    try:
-        with Image.open(path) as opened:
-            return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"), np.uint8)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise AubenchError(f"{path} cannot be read as an image", "restore the file") from error
+    return load_picture(folder / names[row])
 
 
 def from_files(

@@ -21,6 +21,7 @@ from aubench.errors import AubenchError
 from aubench.facs import AUS
 from aubench.networks.detectors.detector import WEIGHTS, Detector
 from aubench.storage.files import sha256_file, write_text
+from aubench.storage.text_files import read_json
 
 Floats = npt.NDArray[np.floating[Any]]
 Vector = npt.NDArray[np.float64]
@@ -120,7 +121,7 @@ def load_scale(detector: Detector, folder: Path = WEIGHTS) -> IntensityScale | N
     if not path.is_file():
         return None
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         if data["sha256"] != detector.sha256:
             return None
         knots = tuple(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 from aubench.errors import AubenchError, first_line
 from aubench.networks.textau.classifier import Preset, TextNetwork, Tokens, preset
 from aubench.storage.files import sha256_file
+from aubench.storage.text_files import read_json
 
 SILENCE = 10
 """Seconds the hub may take to answer."""
@@ -110,7 +110,7 @@ def read_shape(path: Path, encoder: str) -> Preset:
         AubenchError: It is missing, damaged, or of another size than the preset.
     """
     try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        data: dict[str, Any] = read_json(path)
         found = (int(data["d_model"]), int(data["num_layers"]), int(data["num_heads"]))
         shape = replace(
             preset(encoder),
@@ -147,7 +147,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
         index = folder / f"{single}.index.json"
         if index.is_file():
             try:
-                table = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+                table = read_json(index)["weight_map"]
                 names = sorted(set(table.values()))
             except (ValueError, KeyError, AttributeError) as error:
                 raise AubenchError(f"{index} is damaged: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +17,7 @@ from aubench.errors import AubenchError, first_line, suggest
 from aubench.facs import AUS
 from aubench.networks.batches import strict_float32
 from aubench.storage.files import sha256_file
+from aubench.storage.text_files import read_json
 
 WEIGHTS = Path(__file__).with_name("weights")
 BATCH = 64
@@ -357,7 +357,7 @@ def read_card(path: Path) -> dict[str, Any]:
         AubenchError: It is damaged.
     """
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = read_json(path)
         digest, shape = card["sha256"], card.get("shape")
         if isinstance(digest, str) and (shape is None or Preset(**shape)):
             return dict(card)

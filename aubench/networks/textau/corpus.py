@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 from collections.abc import Sequence
@@ -15,7 +14,9 @@ import numpy.typing as npt
 
 from aubench.errors import AubenchError
 from aubench.facs import AUS, labels_of, parse_aus
+from aubench.facs.coding import AuColumns, au_columns, in_order
 from aubench.facs.describe import allocate, describe, wordings
+from aubench.storage.tables import Row, read_table
 
 Labels = npt.NDArray[np.uint8]
 
@@ -189,8 +190,8 @@ class Table:
 
     @classmethod
     def of_file(cls, path: Path, seed: int, limit: int | None = None) -> Self:
-        """Return the texts of a CSV file; see ``read_table``."""
-        texts, labels = read_table(path)
+        """Return the texts of a CSV file; see ``read_labelled_texts``."""
+        texts, labels = read_labelled_texts(path)
         return cls(path.name, texts, labels, seed, limit)
 
     def __init__(
@@ -259,69 +260,40 @@ def could_be(keys: set[bytes], unseen: set[bytes]) -> set[bytes]:
     return found
 
 
-def read_table(path: Path) -> tuple[list[str], Labels]:
-    """Read texts and labels uint8 [N, 12] (9 unknown) from a CSV file.
+def read_labelled_texts(path: Path) -> tuple[list[str], Labels]:
+    """Read texts and labels uint8 [N, 12] (9 unknown) from a table.
 
     Columns: ``text``, and ``AU1`` … ``AU24`` with 0, 1, or 9 or nothing where unknown (an AU
     without a column is unknown), or ``combination`` such as ``6+12`` or ``neutral``; other columns
     are passed over.
 
     Raises:
-        AubenchError: The file cannot be read, or a row is wrong; file, row and column are named.
+        AubenchError: The file cannot be read, or a row is wrong; file, line and column are named.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            columns = _columns(path, reader.fieldnames)
-            read = [
-                (_text(path, reader.line_num, row), _labels(path, reader.line_num, row, columns))
-                for row in reader
-            ]
-    except OSError as error:
-        raise AubenchError(f"cannot read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise AubenchError(f"{path} is not a CSV file in UTF-8: {error}") from error
-    if not read:
-        raise AubenchError(f"{path} holds no texts", "one text a row below the header")
-    return [text for text, _ in read], np.stack([labels for _, labels in read])
+    table = read_table(path)
+    coded = au_columns(table)
+    by_aus = any(au in coded.occurrence for au in AUS)
+    table.require("text", *(() if by_aus else ("combination",)))
+    labels = [_labels(row, coded) if by_aus else _combination(row) for row in table.rows]
+    return [_text(row) for row in table.rows], np.stack(labels)
 
 
-def _columns(path: Path, names: Sequence[str] | None) -> list[str]:
-    """Return the AU columns of a header, ``["combination"]`` where there are none."""
-    found = [name.strip() for name in names or ()]
-    if found != list(names or ()) or len(set(found)) != len(found):
-        raise AubenchError(f"{path} has a column twice or blanks around a name", "mend its header")
-    aus = [f"AU{au}" for au in AUS if f"AU{au}" in found]
-    if "text" not in found or not (aus or "combination" in found):
-        raise AubenchError(
-            f"{path} has the columns {', '.join(found)[:120] or 'none'}",
-            "it needs `text`, and `AU1` to `AU24` or `combination`",
-        )
-    return aus or ["combination"]
-
-
-def _text(path: Path, line: int, row: dict[str, str]) -> str:
-    text = " ".join((row["text"] or "").split())
+def _text(row: Row) -> str:
+    text = " ".join(row["text"].split())
     if not text:
-        raise AubenchError(f"{path}, line {line}: the text is empty", "remove the row")
+        raise row.error("the text is empty", "remove the row")
     return text
 
 
-def _labels(path: Path, line: int, row: dict[str, str], columns: list[str]) -> Labels:
-    if columns == ["combination"]:
-        try:
-            return labels_of(parse_aus(row["combination"] or ""))
-        except AubenchError as error:
-            raise AubenchError(f"{path}, line {line}: {error.message}", error.hint) from error
-    out = np.full(len(AUS), UNKNOWN_AU, np.uint8)
-    for name in columns:
-        value = (row[name] or "").strip()
-        if value not in {"", "0", "1", "9"}:
-            raise AubenchError(
-                f"{path}, line {line}: {name} is '{value[:20]}'",
-                "0, 1, or 9 or nothing where it is unknown",
-            )
-        out[AUS.index(int(name[2:]))] = int(value) if value else UNKNOWN_AU
+def _combination(row: Row) -> Labels:
+    try:
+        return labels_of(parse_aus(row["combination"]))
+    except AubenchError as error:
+        raise row.error(error.message, error.hint) from error
+
+
+def _labels(row: Row, coded: AuColumns) -> Labels:
+    out = np.array(in_order(coded.labels(row), UNKNOWN_AU), np.uint8)
     if (out == UNKNOWN_AU).all():
-        raise AubenchError(f"{path}, line {line}: no AU is known", "remove the row")
+        raise row.error("no AU is known", "remove the row")
     return out

@@ -16,6 +16,7 @@ from aubench.facs.f1 import f1_by_au
 from aubench.networks.textau.calibration import calibration_error
 from aubench.networks.textau.corpus import UNKNOWN_AU, Labels, Part
 from aubench.storage.files import write_text
+from aubench.storage.text_files import read_json
 
 Probabilities = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
@@ -96,7 +97,7 @@ def read_report(path: Path) -> dict[str, Any]:
         AubenchError: The file is missing or no report.
     """
     try:
-        parts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["parts"]
+        parts: dict[str, Any] = read_json(path)["parts"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AubenchError(f"{path} is not a report of a text classifier: {error}") from error
     return parts

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +17,8 @@ from aubench.metrics.action_units.au_scores import leakage_matrix
 from aubench.metrics.registry import heading
 from aubench.records.record import Record
 from aubench.report.figures.style import MAP, draw, style
+from aubench.storage.tables import read_table
+from aubench.storage.text_files import parse_json, read_json, read_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -210,14 +210,12 @@ def read_log(path: Path) -> Series:
     """
     try:
         if path.suffix == ".jsonl":
-            rows = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line]
+            rows = [parse_json(line) for line in read_text(path).splitlines() if line.strip()]
         elif path.suffix == ".csv":
-            with path.open(encoding="utf-8", newline="") as stream:
-                rows = [
-                    {k: float(v) for k, v in row.items() if v} for row in csv.DictReader(stream)
-                ]
+            table = read_table(path)
+            rows = [{k: row.number(k) for k in table.columns if row[k]} for row in table.rows]
         else:
-            rows = _history(json.loads(path.read_text("utf-8")))
+            rows = _history(read_json(path))
         return _series(rows)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         reason = first_line(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Self
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from aubench.errors import AubenchError
 from aubench.storage.files import shipped
+from aubench.storage.text_files import read_toml
 
 NUMBERS = (1, 2, 3, 4, 5, 6)
 
@@ -126,12 +126,12 @@ def load_paper(path: Path | None = None) -> Paper:
     """
     path = path or shipped("leaderboards") / "paper.toml"
     try:
-        return Paper.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Paper.model_validate(read_toml(path))
     except OSError as error:
         raise AubenchError(f"cannot read {path}: {error.strerror}", "restore it") from error
-    except tomllib.TOMLDecodeError as error:
-        raise AubenchError(f"{path} is not TOML: {error}", "mend that line") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise AubenchError(f"{path}, {where or 'tables'}: {first['msg']}", "mend it") from error
+    except ValueError as error:
+        raise AubenchError(f"{path} is not TOML: {error}", "mend that line") from error

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -232,19 +233,25 @@ def _filled(job: Job, folder: RunFolder, pieces: Sequence[Piece]) -> Record:
 
 
 def _take(folder: RunFolder, piece: Piece) -> None:
-    """Bring the images of a shard into the run folder, then enter them in its ledger."""
+    """Bring the images of a shard into the run folder, then enter them in its ledger.
+
+    An image that was damaged in the run folder since a former merge gives way to the shard's; one
+    that was damaged in the shard is not missed where the run folder has it.
+    """
     theirs = piece.folder
     made = [name for name in piece.ids if name in theirs.digests]
+    kept = [name for name in made if folder.digests.get(name) == theirs.digests[name]]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for name, intact in zip(made, pool.map(theirs.intact, made), strict=True):
+        here = set(compress(kept, pool.map(folder.intact, kept)))
+        left = [name for name in made if name not in here]
+        for name, intact in zip(left, pool.map(theirs.intact, left), strict=True):
             if not intact:
                 raise AubenchError(
                     f"{theirs.image(name)} is missing or damaged",
                     f"run shard {piece.found.shard} again: it makes it anew",
                 )
-    for name in made:
-        if folder.digests.get(name) != theirs.digests[name] or not folder.image(name).is_file():
-            _link(theirs.image(name), folder.image(name))
+    for name in left:
+        _link(theirs.image(name), folder.image(name))
     mine = {json.dumps(row) for row in folder.rows(piece.ids)}
     folder.enter([row for row in theirs.rows(piece.ids) if json.dumps(row) not in mine])
 

@@ -25,6 +25,7 @@ from aubench.run.generator_state import info_of, plain_info
 from aubench.stage_times import COSTS, Meter
 from aubench.storage.files import sha256_json, write_text
 from aubench.storage.run_folder import SHARDS, RunFolder
+from aubench.storage.text_files import read_json
 
 FINISHED = "shard.json"
 
@@ -107,7 +108,7 @@ def read_finished(path: Path) -> Finished:
         AubenchError: The file is damaged.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         digest = data.pop("sha256")
         if digest != sha256_json(data):
             raise ValueError("another digest")
@@ -211,7 +212,7 @@ def find_shards(places: Sequence[Path]) -> list[ShardFolder]:
 
 def _shard_at(path: Path) -> ShardFolder | None:
     try:
-        identity = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        identity = read_json(path / "run.json")
         shard = parse_shard(str(identity.pop("shard")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, AubenchError):
         return None

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from fractions import Fraction
 from math import ceil, floor
 from pathlib import Path
 
 from aubench.errors import AubenchError
 from aubench.storage.files import shipped
+from aubench.storage.tables import TableError, plain_number, split_lines
+from aubench.storage.text_files import read_text, read_toml
 
 LARGEST = 1000
 """Denominators tried when looking for the number of rankings behind a table."""
@@ -44,10 +44,11 @@ class RankTable:
         return Fraction(1, 2 * 10**self.decimals)
 
 
-def table_from_rows(name: str, rows: Sequence[Sequence[str]]) -> RankTable:
+def table_from_rows(name: str, rows: Sequence[Sequence[str]], separator: str = ",") -> RankTable:
     """Return the table of rows of text; the first row names the models, the first column rows.
 
-    A last row whose name begins with ``mean`` or ``average`` is the row of means.
+    A last row whose name begins with ``mean`` or ``average`` is the row of means. Where cells are
+    separated by anything but commas, numbers may have a decimal comma.
 
     Raises:
         AubenchError: Names the row and column that is no number, or what is missing.
@@ -56,31 +57,37 @@ def table_from_rows(name: str, rows: Sequence[Sequence[str]]) -> RankTable:
     if len(filled) < 2 or len(filled[0]) < 3:
         raise AubenchError(f"{name} is no rank table", "give two models and one row at least")
     models = tuple(filled[0][1:])
+    twice = next((model for i, model in enumerate(models) if model in models[:i]), None)
+    if twice is not None:
+        raise AubenchError(f"{name} has two columns '{twice}'", "leave one of them out")
     values: dict[str, tuple[Decimal, ...]] = {}
     for row in filled[1:]:
         if len(row) != len(models) + 1:
-            raise AubenchError(f"{name}, row '{row[0]}' has {len(row) - 1} values")
+            raise AubenchError(
+                f"{name}, row '{row[0]}' has {len(row) - 1} values", f"the header has {len(models)}"
+            )
         if row[0] in values:
-            raise AubenchError(f"{name}, row '{row[0]}' occurs twice")
+            raise AubenchError(f"{name}, row '{row[0]}' occurs twice", "leave one out")
         values[row[0]] = tuple(
-            _number(name, row[0], model, cell) for model, cell in zip(models, row[1:], strict=True)
+            _number(f"{name}, row '{row[0]}', column '{model}'", cell, separator)
+            for model, cell in zip(models, row[1:], strict=True)
         )
     decimals = max(_decimals(value) for row in values.values() for value in row)
     last = list(values)[-1]
     means = values.pop(last) if last.lower().startswith(("mean", "average")) else None
     if not values:
-        raise AubenchError(f"{name} has no row but '{last}'")
+        raise AubenchError(f"{name} has no row but '{last}'", "give one above it")
     return RankTable(name, models, values, means, decimals)
 
 
-def _number(name: str, row: str, model: str, text: str) -> Decimal:
+def _number(place: str, cell: str, separator: str) -> Decimal:
     try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal("NaN")
-    if not value.is_finite():
-        raise AubenchError(f"{name}, row '{row}', column '{model}': '{text}' is no number")
-    return value
+        digits = plain_number(cell, separator)
+        if digits is None:
+            raise ValueError
+        return Decimal(digits)
+    except ValueError as error:
+        raise AubenchError(f"{place}: '{cell[:20]}' is no number", "write a mean") from error
 
 
 def _decimals(value: Decimal) -> int:
@@ -89,25 +96,32 @@ def _decimals(value: Decimal) -> int:
     return max(0, -exponent)
 
 
-def read_table(path: Path) -> RankTable:
+def read_rank_table(path: Path) -> RankTable:
     """Read a table from CSV, TSV or Markdown.
 
     Raises:
         AubenchError: The file cannot be read, or is no such table.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        if lines and lines[0].startswith("|"):
+            return table_from_rows(str(path), _markdown(lines))
+        found = split_lines(text)
+        rows = [cells for _, cells in found.checked().lines] if found.lines else []
     except OSError as error:
-        raise AubenchError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise AubenchError(f"{path} is not UTF-8 text", "save the table as CSV") from error
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if lines and lines[0].startswith("|"):
-        cells = [line.strip("|").split("|") for line in lines]
-        rows = [row for row in cells if not all(set(cell.strip()) <= set(":-") for cell in row)]
-    else:
-        rows = list(csv.reader(lines, delimiter="\t" if lines and "\t" in lines[0] else ","))
-    return table_from_rows(str(path), rows)
+        raise AubenchError(f"cannot read {path}: {error.strerror}", "name a table") from error
+    except TableError as error:
+        raise error.of(path) from error
+    except ValueError as error:
+        raise AubenchError(f"{path} {error}", "save the table as CSV in UTF-8") from error
+    return table_from_rows(str(path), rows, found.separator)
+
+
+def _markdown(lines: Sequence[str]) -> list[list[str]]:
+    """Return the cells of the lines, without the line of dashes below the header."""
+    cells = [line.strip("|").split("|") for line in lines]
+    return [row for row in cells if not all(set(cell.strip()) <= set(":-") for cell in row)]
 
 
 @dataclass(frozen=True)
@@ -255,7 +269,7 @@ def paper_table() -> RankTable:
     """
     path = shipped("leaderboards") / "paper.toml"
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))["table"]
+        tables = read_toml(path)["table"]
         table = next(entry for entry in tables if entry["number"] == 4)
         columns = [(entry["key"], entry["title"], entry["digits"]) for entry in table["columns"]]
         rows = [["", *(title for _, title, _ in columns)]]
@@ -264,6 +278,6 @@ def paper_table() -> RankTable:
             rows.append([entry["label"], *values])
     except OSError as error:
         raise AubenchError(f"cannot read {path}: {error.strerror}", "restore it") from error
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, StopIteration) as error:
+    except (ValueError, KeyError, TypeError, StopIteration) as error:
         raise AubenchError(f"{path} has no Table 4 of models by digits", "restore it") from error
     return table_from_rows("the paper's Table 4", rows)

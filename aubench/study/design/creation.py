@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from aubench.datasets import DEFAULT_DATASET
 from aubench.errors import AubenchError, suggest
 from aubench.storage.files import sha256_bytes, write_bytes, write_text
+from aubench.storage.text_files import read_text
 from aubench.study.design import orders, sealing, sources, trials
 from aubench.study.design.files import (
     CONSENT,
@@ -490,11 +491,11 @@ def _consent(config: StudyConfig, language: Language) -> bytes:
     shipped = own if own.is_file() else Path(__file__).with_name("consent.txt")
     source = config.consent or shipped
     try:
-        text = source.read_text(encoding="utf-8")
+        text = read_text(source)
     except OSError as error:
         raise AubenchError(f"cannot read {source}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise AubenchError(f"{source} is not UTF-8 text", "save it as UTF-8") from error
+    except ValueError as error:
+        raise AubenchError(f"{source} {error}", "save it as UTF-8") from error
     known = blanks(text)
     for name, words in config.settings.consent.items():
         if name not in known:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from aubench.errors import AubenchError
 from aubench.facs import load_facs, parse_aus
 from aubench.storage.files import sha256_bytes
+from aubench.storage.text_files import read_toml
 from aubench.study.design.settings import Exits, Intake, Statement
 
 DESIGN, SECRETS, KEY = "study.json", "server.json", "key.sealed.json"
@@ -325,11 +325,11 @@ def read_criteria(path: Path | None = None, language: str = "en") -> dict[str, C
     shipped = own if own.is_file() else Path(__file__).with_name("criteria.toml")
     source = path or shipped
     try:
-        table = tomllib.loads(source.read_text(encoding="utf-8"))
+        table = read_toml(source)
         return {name: Criteria.model_validate(entry) for name, entry in table.items()}
     except OSError as error:
         raise AubenchError(f"cannot read {source}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, ValidationError, UnicodeDecodeError) as error:
+    except ValueError as error:
         reason = str(error).splitlines()[0]
         raise AubenchError(
             f"{source} is no table of criteria: {reason}", "see aubench/study/design/criteria.toml"

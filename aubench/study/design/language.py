@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from aubench.errors import AubenchError, suggest
+from aubench.storage.text_files import parse_toml, read_text
 
 FOLDER = Path(__file__).with_name("languages")
 STRINGS = "strings.toml"
@@ -51,8 +51,8 @@ def parse(text: str, name: str) -> Language:
         AubenchError: It is no such file; names the key that lacks or is too much.
     """
     try:
-        found = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        found = parse_toml(text)
+    except ValueError as error:
         raise AubenchError(f"{name} is no TOML: {error}", f"begin with {FOLDER}/en.toml") from error
     code = found.pop("lang", None)
     if not isinstance(code, str) or not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]+)*", code):
@@ -96,8 +96,8 @@ def find(wanted: str) -> tuple[Language, str | None]:
             f"one of {', '.join(shipped())}, or a file like {FOLDER}/en.toml",
         )
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
         raise AubenchError(f"cannot read {path}: {error}") from error
     return parse(text, str(path)), text
 

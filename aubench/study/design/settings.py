@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aubench.errors import AubenchError
+from aubench.storage.text_files import read_toml
 
 Answer = str | float
 Name = r"^[a-z][a-z0-9_]{0,39}$"
@@ -192,12 +192,12 @@ def read_settings(path: Path | None) -> Settings:
     if path is None:
         return Settings()
     try:
-        return Settings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Settings.model_validate(read_toml(path))
     except OSError as error:
         raise AubenchError(f"cannot read {path}: {error.strerror}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
         raise AubenchError(f"{path}, {where}: {first['msg']}", "see docs/study.md") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise AubenchError(f"{path} is no TOML: {error}", "see docs/study.md") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aubench.errors import AubenchError, suggest
 from aubench.facs import Facs, load_facs, parse_aus
 from aubench.storage.run_folder import RunFolder, read_png
+from aubench.storage.text_files import read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +102,7 @@ def _run(
 
 def _identity(folder: Path) -> dict[str, Any]:
     try:
-        identity = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        identity = read_json(folder / "run.json")
     except OSError as error:
         raise AubenchError(
             f"{folder} is no run folder: {error.strerror} (run.json)", "`aubench run` makes one"

@@ -9,7 +9,6 @@ labels or intensities.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import pickle
@@ -24,7 +23,11 @@ import numpy.typing as npt
 from aubench.datasets.labelled_faces import ArrayPictures, LabelledFaces, Pictures
 from aubench.errors import AubenchError, suggest
 from aubench.facs import AUS
+from aubench.facs.coding import parse_intensity
 from aubench.storage.files import sha256_bytes, sha256_file
+from aubench.storage.pictures import load_picture
+from aubench.storage.tables import Row, read_table
+from aubench.storage.text_files import read_text
 from aubench_baselines.ganimation.generator import OPENFACE, SCALE, SIZE
 
 if TYPE_CHECKING:
@@ -216,9 +219,11 @@ def _folder(folder: Path, kind: str, size: int, limit: int) -> Faces:
 
 def _ids(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except OSError as error:
         raise AubenchError(f"cannot read {path}", "one file name of imgs/ a line") from error
+    except ValueError as error:
+        raise AubenchError(f"{path} {error}", "save it as UTF-8") from error
     names = [line.strip() for line in lines if line.strip()]
     if len(names) < 2:
         raise AubenchError(f"{path} names fewer than two images")
@@ -229,13 +234,7 @@ def _ids(path: Path) -> list[str]:
 
 
 def _read_image(path: Path, size: int) -> Images:
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=["PNG", "JPEG"]) as opened:
-            image = np.asarray(opened.convert("RGB"), np.uint8)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise AubenchError(f"{path} cannot be decoded") from error
+    image = load_picture(path)
     if image.shape != (size, size, 3):
         raise AubenchError(
             f"{path} is {image.shape[1]} by {image.shape[0]} pixels, not {size} by {size}",
@@ -245,23 +244,31 @@ def _read_image(path: Path, size: int) -> Images:
 
 
 def _read_csv(path: Path) -> dict[str, npt.NDArray[np.float32]]:
-    columns = [f"AU{au}" for au in AUS]
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except OSError as error:
+    if not path.is_file():
         raise AubenchError(
             f"{path.parent} holds neither aus_openface.pkl nor aus.csv", "see docs/ganimation.md"
-        ) from error
-    table = {}
-    for line, row in enumerate(rows, 2):
-        try:
-            values = np.array([float(row[column]) for column in columns], np.float32)
-            name = Path(row["file"]).stem
-        except (KeyError, TypeError, ValueError) as error:
-            raise AubenchError(f"{path} line {line}: wants file, {', '.join(columns)}") from error
-        table[name] = _checked(values, f"{path} line {line}")
-    return table
+        )
+    table = read_table(path)
+    columns = [f"AU{au}" for au in AUS]
+    table.require("file", *columns)
+    values = {}
+    for row in table.rows:
+        name = Path(row["file"]).stem
+        if not name or name in values:
+            raise row.error(f"file is '{row['file']}', empty or named before", "name each once")
+        values[name] = np.array([_intensity(row, column) for column in columns], np.float32)
+    return values
+
+
+def _intensity(row: Row, column: str) -> float:
+    """Return an intensity that is known."""
+    try:
+        value = parse_intensity(row[column], row.separator)
+    except ValueError:
+        value = float("nan")
+    if value != value:
+        raise row.error(f"{column} is '{row[column][:20]}'", "AU values must lie in 0..5")
+    return value
 
 
 def _checked(values: npt.NDArray[np.float32], where: str) -> npt.NDArray[np.float32]:

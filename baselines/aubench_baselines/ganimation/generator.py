@@ -5,7 +5,6 @@ Weights interchange with the official code in both directions: see ``ganimation_
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from aubench.generators.contract import (
     WeightSource,
 )
 from aubench.storage.files import sha256_file
+from aubench.storage.text_files import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +66,7 @@ def read_card(path: Path, digest: str) -> dict[str, Any]:
     if path.suffix != ".safetensors" or not place.is_file():
         return {}
     try:
-        card: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+        card: dict[str, Any] = read_json(place)
         stated = card["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise AubenchError(f"{place} is not a card of weights") from error

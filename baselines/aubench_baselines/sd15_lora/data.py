@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ import numpy as np
 from aubench.datasets.labelled_faces import ArrayPictures, Pictures
 from aubench.errors import AubenchError
 from aubench.storage.files import sha256_bytes
+from aubench.storage.pictures import load_picture
+from aubench.storage.tables import read_table
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -99,16 +100,8 @@ def read_image(path: Path, size: int) -> Images:
     """
     from PIL import Image, ImageOps
 
-    try:
-        with Image.open(path) as opened:
-            fitted = ImageOps.fit(
-                ImageOps.exif_transpose(opened).convert("RGB"),
-                (size, size),
-                Image.Resampling.BICUBIC,
-            )
-    except (OSError, ValueError) as error:
-        raise AubenchError(f"{path} is not a readable image") from error
-    return np.asarray(fitted, dtype=np.uint8)
+    image = Image.fromarray(load_picture(path))
+    return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -248,23 +241,16 @@ def folder_faces(folder: Path, size: int, limit: int) -> Folder:
     Raises:
         AubenchError: The table is missing, lacks a column or names a missing file.
     """
-    table = folder / "metadata.csv"
-    try:
-        with table.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AubenchError(
-            f"cannot read {table}: {error}", "a table with the columns file_name,text"
-        ) from error
-    for column in ("file_name", "text"):
-        if not rows or not all(row.get(column) for row in rows):
-            raise AubenchError(f"{table} lacks '{column}' in some row", "columns: file_name,text")
-    rows = rows[: limit or None]
+    table = read_table(folder / "metadata.csv")
+    table.require("file_name", "text")
+    rows = table.rows[: limit or None]
+    for row in rows:
+        if not row["file_name"] or not row["text"]:
+            raise row.error("it lacks file_name or text", "fill in both")
+        if not (folder / row["file_name"]).is_file():
+            raise row.error(f"{row['file_name']} is missing", "mend its path")
+    digest = sha256_bytes(table.path.read_bytes())[:12]
     paths = tuple(folder / row["file_name"] for row in rows)
-    for path in paths:
-        if not path.is_file():
-            raise AubenchError(f"{table} names {path.name}, which is missing")
-    digest = sha256_bytes(table.read_bytes())[:12]
     return Folder(f"{folder.name}@{digest}", paths, tuple(row["text"] for row in rows), size)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aubench.errors import AubenchError, first_line
 from aubench.storage.files import atomic_path
+from aubench.storage.text_files import read_json
 from aubench_baselines.stable_diffusion.base import quiet
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def read_card(path: Path) -> dict[str, Any]:
     if not card.is_file():
         return {}
     try:
-        found = json.loads(card.read_text(encoding="utf-8"))
+        found = read_json(card)
     except ValueError as error:
         raise AubenchError(f"{card} is not a card", "restore the file") from error
     if not isinstance(found, dict):

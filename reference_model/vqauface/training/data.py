@@ -23,12 +23,13 @@ import torch
 from torch import Tensor
 
 from aubench.datasets.labelled_faces import Pictures
-from aubench.errors import AubenchError, first_line, suggest
+from aubench.errors import AubenchError
 from aubench.facs import AUS
+from aubench.facs.coding import UNKNOWN, au_columns, in_order
+from aubench.storage.pictures import load_picture
+from aubench.storage.tables import read_table
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from aubench.datasets.dataset import Dataset
     from aubench.networks.detectors.faces import Faces as Listed
 
@@ -86,14 +87,7 @@ def read_image(path: Path, size: int) -> Images:
     Raises:
         AubenchError: It is unreadable, not square, or smaller.
     """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as opened:
-            image = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"), np.uint8)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise AubenchError(f"cannot read the image {path}", "remove or replace it") from error
-    return fitted(image, size, str(path))
+    return fitted(load_picture(path), size, str(path))
 
 
 def fitted(image: Images, size: int, name: str) -> Images:
@@ -212,42 +206,31 @@ def _dataset(source: Dataset, size: int, limit: int | None, fold: int | None) ->
 
 
 def _table(folder: Path, size: int, limit: int | None, seed: int) -> Faces:
-    import pandas as pd
-
-    path = folder / "samples.csv"
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise AubenchError(f"cannot read {path}: {first_line(error)}") from error
-    for column in ("image", "subject", *LABELS):
-        if column not in frame.columns:
-            raise AubenchError(f"{path} has no column '{column}'{suggest(column, frame.columns)}")
-    frame = frame.head(limit) if limit else frame
-    if frame.empty:
-        raise AubenchError(f"{path} has no rows")
-    labels = _labels(frame, path)
-    given = list(frame["reference"]) if "reference" in frame.columns else None
-    names = list(frame["image"])
-    for number, name in enumerate([*names, *(given or [])]):
-        if not (folder / name).is_file():
-            raise AubenchError(f"{path} row {number % len(names) + 2}: no image {folder / name}")
-    texts = None
-    if "text" in frame.columns and (frame["text"] != "").all():
-        texts = [(text,) for text in frame["text"]]
-    return _of_files(folder, names, list(frame["subject"]), labels, size, seed, given, texts)
-
-
-def _labels(frame: pd.DataFrame, path: Path) -> npt.NDArray[np.float32]:
-    known = {"0": 0.0, "1": 1.0, "9": np.nan, "-1": np.nan, "": np.nan}
-    rows = []
-    for number, row in enumerate(frame[list(LABELS)].itertuples(index=False), 2):
-        for column, word in zip(LABELS, row, strict=True):
-            if word.strip() not in known:
-                raise AubenchError(
-                    f"{path} row {number}: {column} is '{word}'", "0, 1, or 9 for unknown"
-                )
-        rows.append([known[word.strip()] for word in row])
-    return np.array(rows, np.float32)
+    table = read_table(folder / "samples.csv")
+    coded = au_columns(table)
+    table.require("image", "subject", *(coded.occurrence.get(au, f"AU{au}") for au in AUS))
+    rows = table.rows[: limit or None]
+    labels = np.array([in_order(coded.labels(row)) for row in rows], np.float32)
+    labels[labels == UNKNOWN] = np.nan
+    given = "reference" in table.columns
+    for row in rows:
+        for column in ("image", "reference") if given else ("image",):
+            if not row[column] or not (folder / row[column]).is_file():
+                raise row.error(f"no image {folder / row[column]}", "mend its path")
+    texts = [(row["text"],) for row in rows if row["text"]]
+    if texts and len(texts) < len(rows):
+        lacking = next(row for row in rows if not row["text"])
+        raise lacking.error("the text is empty", "give every image a text, or none")
+    return _of_files(
+        folder,
+        [row["image"] for row in rows],
+        [row["subject"] for row in rows],
+        labels,
+        size,
+        seed,
+        [row["reference"] for row in rows] if given else None,
+        texts or None,
+    )
 
 
 def _lists(folder: Path, size: int, limit: int | None, fold: int, seed: int) -> Faces:

@@ -94,7 +94,12 @@ class Loop(TrainingLoop):
         if self.memory is not None and self.is_first and not self.finished:
             stated = self.s.accumulate is not None
             sys.stderr.write(self.memory.line(self.parts, self.free, stated) + "\n")
-        super().run(stop=stop)
+        try:
+            super().run(stop=stop)
+        finally:
+            if self._writer is not None:
+                self._writer.close()  # its thread would outlive the training
+                self._writer = None
 
     def _optimiser(self, model: nn.Module, rate: float) -> torch.optim.Optimizer:
         kind = torch.optim.AdamW if self.s.adamw else torch.optim.Adam
@@ -138,15 +143,6 @@ class Loop(TrainingLoop):
     def load_extra_state(self, state: Any) -> None:
         """Take back the moving average."""
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
-
-    def run(self, *, stop: int | None = None) -> None:
-        """Train to the end, or to a step; close the log for TensorBoard whatever ends it."""
-        try:
-            super().run(stop=stop)
-        finally:
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
 
     def save(self) -> None:
         """Write log and checkpoint."""

@@ -367,7 +367,7 @@ def test_trained_through_the_command_line_on_a_folder(base, tmp_path):
         "batch=3",
     )
     assert failed.exit_code != 0
-    assert "1.png is not a readable image" in f"{failed.output}{failed.exception}"
+    assert "1.png cannot be decoded" in f"{failed.output}{failed.exception}"
 
 
 def test_settings_and_options_that_are_wrong_are_named(base, tmp_path):

@@ -117,7 +117,7 @@ def test_an_unreadable_image_is_named_also_by_a_reading_process(tmp_path):
     settings = Settings("nano-b", str(folder), 1, epochs=1, batch=4, hold_out=0.0)
     for workers in (0, 1):
         trainer = Trainer(settings, tmp_path / "out", resume=False, cpu=True, workers=workers)
-        with pytest.raises(AubenchError, match=r"10.jpg cannot be read as an image") as error:
+        with pytest.raises(AubenchError, match=r"10.jpg cannot be decoded") as error:
             trainer.run()
         assert "\n" not in str(error.value) and "Traceback" not in str(error.value)
 

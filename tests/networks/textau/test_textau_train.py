@@ -11,7 +11,7 @@ from aubench.errors import AubenchError
 from aubench.facs import AUS
 from aubench.networks.textau import corpus as texts_of
 from aubench.networks.textau.classifier import load
-from aubench.networks.textau.corpus import PARTS, Table, could_be, hold_out, read_table
+from aubench.networks.textau.corpus import PARTS, Table, could_be, hold_out, read_labelled_texts
 from aubench.networks.textau.report import read_report, table, texts_f1
 from aubench.networks.textau.train import Settings, Trainer, masked_bce, settings_for, train
 
@@ -166,16 +166,16 @@ def test_training_on_a_table_with_unknown_aus(tmp_path):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("words,AU1\na,1\n", "has the columns words, AU1"),
-        ("text,emotion\na smile,joy\n", "has the columns text, emotion"),
-        ("text,AU1,AU1\na,1,0\n", "a column twice"),
-        ("text,AU1\n", "holds no texts"),
-        ("", "has the columns none"),
+        ("words,AU1\na,1\n", "no column 'text'"),
+        ("text,emotion\na smile,joy\n", "no column 'combination'"),
+        ("text,AU1,AU1\na,1,0\n", "two columns 'AU1'"),
+        ("text,AU1\n", "has no rows"),
+        ("", "no column 'text'"),
         ("text,AU1\na smile,1\n ,0\n", "line 3: the text is empty"),
         ("text,AU1\na smile,1\nthe jaw,2\n", "line 3: AU1 is '2'"),
         ("text,AU1,AU2\na smile,9,\n", "line 2: no AU is known"),
         ("text,combination\na smile,6+99\n", "line 2: unknown AU '99'"),
-        ('text,AU1\n"a smile,1\n', "not a CSV file"),
+        ('text,AU1\n"a smile,1\n', "line 2 has a quotation mark"),
         ("text,AU1\na smile,1\n", None),
     ],
 )
@@ -183,22 +183,22 @@ def test_bad_tables_are_named(tmp_path, content, expected):
     path = tmp_path / "t.csv"
     path.write_text(content, encoding="utf-8")
     if expected is None:
-        assert read_table(path)[1].tolist() == [[1] + [9] * 11]
+        assert read_labelled_texts(path)[1].tolist() == [[1] + [9] * 11]
         return
     with pytest.raises(AubenchError, match=r"t\.csv") as error:
-        read_table(path)
+        read_labelled_texts(path)
     assert expected in str(error.value) and "\n" not in str(error.value)
 
 
 def test_unreadable_tables_and_combinations(tmp_path, monkeypatch):
     with pytest.raises(AubenchError, match="cannot read"):
-        read_table(tmp_path / "absent.csv")
+        read_labelled_texts(tmp_path / "absent.csv")
     (tmp_path / "latin.csv").write_bytes("text,AU1\nlèvres,1\n".encode("latin-1"))
     with pytest.raises(AubenchError, match="UTF-8"):
-        read_table(tmp_path / "latin.csv")
+        read_labelled_texts(tmp_path / "latin.csv")
     content = '\ufefftext,combination\n"a,\n b",6+12\nrest,neutral\n'
     (tmp_path / "c.csv").write_text(content, encoding="utf-8")
-    texts, labels = read_table(tmp_path / "c.csv")
+    texts, labels = read_labelled_texts(tmp_path / "c.csv")
     assert texts == ["a, b", "rest"] and labels.sum(1).tolist() == [2, 0]
     monkeypatch.setattr(texts_of, "SHARE", 1.0)
     with pytest.raises(AubenchError, match="no training text"):

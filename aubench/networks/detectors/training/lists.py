@@ -19,10 +19,12 @@ import torch
 
 from aubench.errors import AubenchError
 from aubench.facs import AUS
-from aubench.networks.detectors.faces import UNKNOWN, Faces, Labels, from_files
+from aubench.facs.coding import parse_occurrence
+from aubench.networks.detectors.faces import Faces, Labels, from_files
 from aubench.networks.detectors.graphau.megraphau import edge_targets
+from aubench.storage.tables import BREAK
+from aubench.storage.text_files import read_text
 
-VALUES = {"0": 0, "1": 1, "9": UNKNOWN, "-1": UNKNOWN}
 PAIRS = len(AUS) ** 2
 SHOWN = 3
 
@@ -94,11 +96,11 @@ def _prefix(folder: Path, fold: int) -> str:
 def _lines(path: Path) -> list[str]:
     """Return the lines of a list without the empty ones at its end."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = BREAK.split(read_text(path))
     except OSError as error:
         raise AubenchError(f"cannot read the list {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise AubenchError(f"{path} is not UTF-8 text") from error
+    except ValueError as error:
+        raise AubenchError(f"{path} {error}", "save it as UTF-8") from error
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:
@@ -131,21 +133,21 @@ def read_labels(path: Path) -> Labels:
     Raises:
         AubenchError: Names the line that has not twelve values, or one other than 0, 1, 9, -1.
     """
-    rows = []
+    codes: list[int] = []
     for number, line in enumerate(_lines(path), 1):
         words = line.split()
         if len(words) != len(AUS):
             raise AubenchError(
                 f"{path} line {number} has {len(words)} values", f"{len(AUS)} are needed"
             )
-        try:
-            rows.append([VALUES[word] for word in words])
-        except KeyError as error:
-            at = next(k for k, word in enumerate(words) if word not in VALUES)
-            raise AubenchError(
-                f"{path} line {number}: AU{AUS[at]} is '{words[at]}'", "0, 1, or 9 for unknown"
-            ) from error
-    return np.array(rows, np.int8)
+        for au, word in zip(AUS, words, strict=True):
+            try:
+                codes.append(parse_occurrence(word))
+            except ValueError as error:
+                raise AubenchError(
+                    f"{path} line {number}: AU{au} is '{word}'", "0, 1, or 9 for unknown"
+                ) from error
+    return np.array(codes, np.int8).reshape(-1, len(AUS))
 
 
 def read_weights(path: Path) -> npt.NDArray[np.float64]:
