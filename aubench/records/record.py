@@ -185,8 +185,8 @@ class Record(_Model):
         return data
 
     def write(self, path: Path) -> None:
-        """Write JSON atomically."""
-        write_text(path, self.model_dump_json(indent=1) + "\n")
+        """Write JSON atomically, so that it outlasts a power cut."""
+        write_text(path, self.model_dump_json(indent=1) + "\n", durable=True)
 
 
 def read_record(path: Path) -> Record:

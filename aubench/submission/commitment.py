@@ -61,7 +61,8 @@ def commit(model: str, weights: Path | None, out: Path) -> Commitment:
     loaded = cls.load(WeightSource(weights), device="cpu", dtype="float32")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     found = Commitment(model, loaded.weights_sha256, code_digest(cls), now)
-    write_text(out, json.dumps(asdict(found) | {"digest": found.digest}, indent=1) + "\n")
+    text = json.dumps(asdict(found) | {"digest": found.digest}, indent=1) + "\n"
+    write_text(out, text, durable=True)
     return found
 
 

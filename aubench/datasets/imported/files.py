@@ -71,7 +71,8 @@ class ImportRecord:
 
     def write(self) -> None:
         """Write the record to its place."""
-        write_text(folder_of(self.name) / RECORD, json.dumps(asdict(self), indent=1) + "\n")
+        text = json.dumps(asdict(self), indent=1) + "\n"
+        write_text(folder_of(self.name) / RECORD, text, durable=True)
 
 
 def member(name: str) -> str:

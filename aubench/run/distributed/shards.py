@@ -97,7 +97,9 @@ class Finished:
     def write(self, path: Path) -> None:
         """Write JSON with a digest of it, atomically."""
         data = asdict(self)
-        write_text(path, json.dumps({**data, "sha256": sha256_json(data)}, indent=1) + "\n")
+        write_text(
+            path, json.dumps({**data, "sha256": sha256_json(data)}, indent=1) + "\n", durable=True
+        )
 
 
 def read_finished(path: Path) -> Finished:
