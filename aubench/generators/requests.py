@@ -2,18 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from aubench.errors import AubenchError
-from aubench.generators.contract import Request, SampleFailure
+from aubench.generators.contract import Plan, Request, SampleFailure
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from aubench.datasets.samples import ImageSource, SampleSet
-    from aubench.generators.contract import Generator
+    from aubench.generators.contract import Generator, GeneratorInfo
+
+
+@dataclass
+class SampleNames:
+    """Names of samples in requests: keyed digests, so that none can be looked up.
+
+    Attributes:
+        key: Of this process; another gives other names.
+    """
+
+    key: bytes = field(default_factory=lambda: secrets.token_bytes(16), repr=False)
+    _ids: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def name(self, sample_id: str, info: GeneratorInfo) -> str:
+        """Return what a generator is told in place of a sample's id."""
+        if info.control or info.reads_ids:
+            return sample_id
+        found = blake2b(sample_id.encode(), key=self.key, digest_size=12).hexdigest()
+        self._ids[found] = sample_id
+        return found
+
+    def id(self, name: str) -> str:
+        """Return the sample's id of a name, or the name where it is none of ours."""
+        return self._ids.get(name, name)
+
+    def told(self, text: str) -> str:
+        """Return what a generator says, with ids where it names samples."""
+        return OPAQUE.sub(lambda found: self.id(found[0]), text)
+
+
+OPAQUE = re.compile(r"\b[0-9a-f]{24}\b")
+NAMES = SampleNames()
+"""Of this process."""
+
+
+def plan_of(ids: Sequence[str], known: Iterable[str], size: int, info: GeneratorInfo) -> Plan:
+    """Return what a generator is told before the first request, samples named as in requests."""
+    told = tuple(NAMES.name(one, info) for one in ids)
+    return Plan(told, frozenset(NAMES.name(one, info) for one in known), size)
 
 
 def requests(
@@ -21,7 +64,8 @@ def requests(
 ) -> list[Request]:
     """Return requests for the given rows, holding only what the generator declares as input.
 
-    A model that reads text never sees the labels, so it cannot lean on them by mistake.
+    A model that reads text never sees the labels, so it cannot lean on them by mistake, and it
+    sees no sample's id, by which a target could be found.
     """
     inputs = generator.info.inputs
     frame = samples.frame.iloc[list(rows)]
@@ -33,7 +77,7 @@ def requests(
         references = images.load_many(list(frame["reference"]), size)
     return [
         Request(
-            sample_id=str(row.sample_id),
+            sample_id=NAMES.name(str(row.sample_id), generator.info),
             text=str(row.text) if "text" in inputs else "",
             aus=labels[i] if "au" in inputs else None,
             intensities=intensities[i] if "au" in inputs else None,
@@ -55,13 +99,13 @@ def check_images(
     """
     import numpy as np
 
-    where = f"model '{name}' at sample {batch[0].sample_id}"
+    where = f"model '{name}' at sample {NAMES.id(batch[0].sample_id)}"
     remedy = f"return uint8 [{len(batch)}, {size}, {size}, 3]"
     if not isinstance(value, np.ndarray):
         raise AubenchError(f"{where} returned {type(value).__name__}, not an array", remedy)
     if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
         bad = np.flatnonzero(~np.isfinite(value.reshape(len(value), -1)).all(axis=1))
-        sample = batch[min(int(bad[0]), len(batch) - 1)].sample_id
+        sample = NAMES.id(batch[min(int(bad[0]), len(batch) - 1)].sample_id)
         raise AubenchError(f"model '{name}' returned NaN or Inf for sample {sample}", remedy)
     if value.dtype != np.uint8:
         raise AubenchError(f"{where} returned dtype {value.dtype}", remedy)
@@ -84,7 +128,10 @@ def call(generator: Generator, batch: Sequence[Request], size: int) -> npt.NDArr
     name = generator.info.name
     try:
         value = generator.generate(batch)
-    except (SampleFailure, AubenchError, MemoryError):
+    except (SampleFailure, MemoryError):
+        raise
+    except AubenchError as error:
+        error.message = NAMES.told(error.message)
         raise
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
@@ -93,8 +140,8 @@ def call(generator: Generator, batch: Sequence[Request], size: int) -> npt.NDArr
                 "take a smaller --batch-size; the run resumes where it stopped",
             ) from error
         raise AubenchError(
-            f"model '{name}' raised {type(error).__name__} at sample {batch[0].sample_id} "
-            f"(batch of {len(batch)}): {error}",
+            f"model '{name}' raised {type(error).__name__} at sample "
+            f"{NAMES.id(batch[0].sample_id)} (batch of {len(batch)}): {NAMES.told(str(error))}",
             "mend the plug-in; the run resumes where it stopped",
         ) from error
     return check_images(value, batch, name, size)

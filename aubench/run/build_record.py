@@ -36,7 +36,14 @@ class GenerationResult:
     device: str | None = None
 
 
-def _model_info(name: str, info: GeneratorInfo, weights_sha256: str | None) -> ModelInfo:
+def model_info(name: str, info: GeneratorInfo, weights_sha256: str | None) -> ModelInfo:
+    """Return what a record says of a generator.
+
+    Args:
+        name: The entry-point name.
+        info: Of the generator with its weights.
+        weights_sha256: None for one that has none.
+    """
     from aubench.generators.registry import GROUP
 
     package, version = GROUP.package(name)
@@ -52,6 +59,7 @@ def _model_info(name: str, info: GeneratorInfo, weights_sha256: str | None) -> M
         citation=info.citation,
         control=info.control,
         weights_sha256=weights_sha256,
+        reads_ids=info.reads_ids,
     )
 
 
@@ -91,7 +99,7 @@ def record_of(
             dataset_fingerprint=job.images.fingerprint,
             size=made.size,
         ),
-        model=_model_info(config.model, made.info, made.weights_sha256),
+        model=model_info(config.model, made.info, made.weights_sha256),
         counts=Counts(
             asked=len(ids) + unsupported,
             generated=len(ids) - failed,
@@ -99,6 +107,7 @@ def record_of(
             unsupported=unsupported,
             limited=config.limit is not None or bool(config.only),
             unsure_texts=scored.unsure_texts,
+            like_targets=scored.like_targets,
         ),
         scores=scored.rows,
         subsets=scored.subsets,

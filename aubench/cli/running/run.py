@@ -46,6 +46,7 @@ class RunOptions:
     out: Path | None
     resume: bool
     check_determinism: bool
+    sandbox: bool
 
     def config(self, measurement: MeasurementOptions) -> RunConfig:
         """Return the run that is asked for.
@@ -84,6 +85,7 @@ class RunOptions:
             fresh=not self.resume,
             metrics=metrics_of(measurement.profile, measurement.metrics, protocol, data),
             check_determinism=self.check_determinism,
+            sandbox=self.sandbox,
             extractor=measurement.extractor,
             legibility_model=measurement.legibility_model,
             detectors=measurement.detectors,
@@ -197,6 +199,9 @@ class EngineOptions:
 @click.option("--ids", is_flag=True, help="Print the metric id of every number.")
 @click.option(
     "--check-determinism", is_flag=True, help="Make a few samples again, alone, and compare."
+)
+@click.option(
+    "--sandbox", is_flag=True, help="Make images in a process without the targets in reach."
 )
 @click.option(
     "--shard", metavar="I/N", help="Only the I-th of N shards, from 1; then `aubench merge`."

@@ -19,9 +19,9 @@ from aubench import __version__
 from aubench.errors import AubenchError
 from aubench.evaluate.parts import measure_part
 from aubench.generators.contract import GeneratorInfo
+from aubench.generators.plain_info import info_of, plain_info
 from aubench.run.config import RunConfig, prepare
 from aubench.run.execute import ensure_images, generate_locally
-from aubench.run.generator_state import info_of, plain_info
 from aubench.stage_times import COSTS, Meter
 from aubench.storage.files import sha256_json, write_text
 from aubench.storage.run_folder import SHARDS, RunFolder
