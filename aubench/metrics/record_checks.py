@@ -20,15 +20,11 @@ def impossible(record: Record) -> Iterator[str]:
 
 def _counts(record: Record) -> Iterator[str]:
     c = record.counts
-    numbers = (
-        c.asked,
-        c.generated,
-        c.failed,
-        c.unsupported,
-        c.unsure_texts or 0,
-        c.like_targets or 0,
-    )
-    if min(numbers) < 0 or c.asked != c.generated + c.failed + c.unsupported:
+    told = (c.unsure_texts or 0, c.like_targets or 0)
+    if (
+        min(c.asked, c.generated, c.failed, c.unsupported, *told) < 0
+        or c.asked != c.generated + c.failed + c.unsupported
+    ):
         yield (
             f"{c.generated} generated, {c.failed} failed and {c.unsupported} unsupported samples "
             f"of {c.asked} asked for"

@@ -130,6 +130,8 @@ class _Child:
             send(self.connection, {"what": what, **message}, data)
             answer, more = receive(self.connection)
         except (OSError, EOFError, ValueError, struct.error) as error:
+            self.process.kill()
+            self.process.wait()
             raise AubenchError(f"model '{self.name}' died in its sandbox", DIES) from error
         if "failure" in answer:
             kind = Unsupported if answer["unsupported"] else SampleFailure

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from aubench.errors import AubenchError
 from aubench.generators.contract import SampleFailure, Unsupported
-from aubench.generators.requests import NAMES, call, requests
+from aubench.generators.requests import NAMES, call, plan_of, requests
 from aubench.run.build_record import model_info
 from aubench.storage.run_folder import pixel_digest
 from aubench.submission.findings import Finding, fails, holds, is_open
@@ -20,6 +20,7 @@ from aubench.submission.findings import Finding, fails, holds, is_open
 if TYPE_CHECKING:
     from aubench.datasets.samples import SampleSet
     from aubench.generators.contract import Generator, GeneratorInfo
+    from aubench.protocols.protocol import Protocol
     from aubench.records.record import ModelInfo, Record
     from aubench.submission.bundle import Bundle
 
@@ -74,12 +75,15 @@ class InstalledModel:
     reason: str = ""
 
 
-def load_model(record: Record, samples: SampleSet, source: ModelSource) -> InstalledModel:
+def load_model(
+    record: Record, whole: Protocol, samples: SampleSet, source: ModelSource
+) -> InstalledModel:
     """Load the model that a record names.
 
     Args:
         record: Its record.
-        samples: All samples of the run, which controls are shown.
+        whole: The protocol of the run.
+        samples: All samples that the run asked for, which controls are shown.
         source: Where it comes from.
     """
     from aubench.datasets import image_source
@@ -104,6 +108,8 @@ def load_model(record: Record, samples: SampleSet, source: ModelSource) -> Insta
             )
         else:
             generator = load_generator(config, samples, image_source(protocol.dataset))
+        size = generator.info.size or whole.size
+        generator.begin(plan_of(samples.ids, whole.samples().ids, size, generator.info))
     except AubenchError as error:
         return InstalledModel(None, None, error.message)
     return InstalledModel(generator, model_info(name, generator.info, generator.weights_sha256))

@@ -97,7 +97,7 @@ def verify(
     found += _counts(case)
     model = InstalledModel(None, None, "no image was asked for")
     if images or not bundle.carries_images:
-        model = load_model(bundle.record, case.samples, source)
+        model = load_model(bundle.record, case.protocol, case.asked, source)
         found += _card(case, model)
     if any(one.verdict == "fails" for one in found):
         return Verification(found)
@@ -106,9 +106,12 @@ def verify(
         remake = Remake(bundle, model.generator, case.asked)
         rng = np.random.default_rng(seed)
         picked = _some(list(bundle.digests), images if bundle.carries_images else None, rng)
-        more, same = remake.compare(picked)
         made = len(picked)
-        found += [*more, *remake.ask_unmade(_some(list(bundle.failures), images, rng))]
+        try:
+            more, same = remake.compare(picked)
+            found += [*more, *remake.ask_unmade(_some(list(bundle.failures), images, rng))]
+        except AubenchError as error:
+            return Verification([*found, fails(error.message)])
     elif bundle.unsupported:
         count = len(bundle.unsupported)
         found.append(fails(f"{count} samples are left out, and no model was asked whether rightly"))
@@ -325,23 +328,15 @@ def _compared(case: _Case, scored: Scored) -> list[Finding]:
             found.append(fails(f"{key[0]} {wrong}".strip()))
     reasons = {key[:2]: row.note for key, row in stated if row.value is None}
     for key in left:
-        reason = reasons.get(key[:2])
-        witness = key[1].endswith(WITNESS) and reason is None and key[1] not in _named(stated)
-        if reason is not None or witness:
-            found.append(is_open(f"{_called(key)}: {reason or 'not in the record'}; it is here"))
+        reason = reasons.get(key[:2]) or reasons.get(("", key[1]))
+        if reason is not None:
+            found.append(is_open(f"{_called(key)}: {reason}; it is here"))
         else:
             found.append(fails(f"the record hides {_called(key)}"))
     found += _provenance(record, scored)
     if not any(one.verdict == "fails" for one in found):
         found.append(holds(f"{checked} numbers recomputed from the pixels agree"))
     return found
-
-
-WITNESS = "_witness"
-
-
-def _named(rows: Sequence[tuple[Key, ScoreRow]]) -> set[str]:
-    return {key[1] for key, _ in rows}
 
 
 def _called(key: tuple[str, ...]) -> str:

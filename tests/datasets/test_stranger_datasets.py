@@ -56,7 +56,7 @@ def test_a_broken_package_is_one_line_and_hides_none(registered):
 
 def test_what_is_not_here_is_private_and_read_by_the_witness():
     absent = named_dataset("photographs")
-    assert absent.restricted and absent.private_features and not absent.exact_intensities
+    assert absent.restricted and not absent.exact_intensities
     assert absent.default_networks.detectors == "mp-zero"  # it knows photographs
     assert absent.default_networks.extractor == "inception-2015-12-05"
     ours = named_dataset("synfacs")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from aubench.datasets import restricted
 from aubench.errors import AubenchError, suggest
+from aubench.metrics.record_checks import impossible
 from aubench.metrics.registry import heading, headline
-from aubench.records.checks import impossible
 from aubench.records.record import Record, read_record
 from aubench.report.leaderboards.readme import write_readme
 from aubench.report.places import entry, records
@@ -58,7 +58,7 @@ def add_record(
         )
     if record.counts.limited:
         raise AubenchError(f"{path} is a run with --limit", "leaderboards take whole protocols")
-    wrong = list(impossible(record))
+    wrong = [*impossible(record), *_fewer(record)]
     if wrong:
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise AubenchError(
@@ -71,8 +71,9 @@ def add_record(
     target = _file_of(record, root / record.protocol.dataset / record.protocol.name)
     former = _former(target, record)
     if former is not None and not replace:
+        told = _difference(former, record)
         raise AubenchError(
-            f"{target} holds another record of '{record.model.name}': {_difference(former, record)}",
+            f"{target} holds another record of '{record.model.name}': {told}",
             "--replace puts this one in its place",
         )
     record.write(target)
@@ -81,6 +82,21 @@ def add_record(
     write_readme(root)
     remarks = [f"in place of {_difference(former, record)}"] if former is not None else []
     return Entered(target, (*remarks, *dagger(record)))
+
+
+def _fewer(record: Record) -> list[str]:
+    """Say where a record asked for other samples than its protocol, installed here, has."""
+    from aubench.protocols.protocol import load_protocol
+
+    stated = record.protocol
+    try:
+        protocol = load_protocol(stated.name, stated.dataset)
+    except AubenchError:
+        return []
+    whole = protocol.definition.samples
+    if protocol.sha256 != stated.sha256 or record.counts.asked == whole:
+        return []
+    return [f"{record.counts.asked:,} samples asked for, the protocol has {whole:,}"]
 
 
 def _former(target: Path, record: Record) -> Record | None:
