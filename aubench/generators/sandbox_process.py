@@ -43,6 +43,8 @@ EVENTS = (
     "os.forkpty",
     "socket.connect",
 )
+READS = ("open", "os.listdir", "os.scandir", "os.link", "os.rename")
+"""Events whose first detail is a path."""
 LARGEST = 1 << 30
 """Bytes of a message."""
 REMEDY = "mend the plug-in"
@@ -62,18 +64,28 @@ def receive(connection: Connection) -> tuple[dict[str, Any], bytes]:
 
 
 def _refuse(closed: Sequence[str], opened: Sequence[str]) -> Callable[[str, tuple[Any, ...]], None]:
-    """Return the audit hook of the process."""
-    names = ("open", "os.listdir", "os.scandir", "glob.glob")
+    """Return the audit hook of the process.
+
+    Args:
+        closed: Folders that nothing is to be read from.
+        opened: Folders below them that may be.
+    """
+
+    def out_of_reach(event: str, path: str | bytes | os.PathLike[str]) -> bool:
+        place = os.path.realpath(os.fsdecode(path))
+        if _below(place, closed):
+            return not _below(place, opened)
+        # From a folder above, files could be opened without a path that tells.
+        return event == "open" and Path(place).is_dir() and any(_below(c, [place]) for c in closed)
 
     def hook(event: str, details: tuple[Any, ...]) -> None:
         if event == "import":
             name = str(details[0])
             if any(name == one or name.startswith(f"{one}.") for one in MODULES):
                 raise ImportError(f"{name} is out of reach in a sandbox")
-        elif event in names and isinstance(details[0], str | bytes | os.PathLike):
-            place = os.path.realpath(os.fsdecode(details[0]))
-            if _below(place, closed) and not _below(place, opened):
-                raise PermissionError(f"{place} is out of reach in a sandbox")
+        elif event in READS and isinstance(details[0], str | bytes | os.PathLike):
+            if out_of_reach(event, details[0]):
+                raise PermissionError(f"{details[0]!r} is out of reach in a sandbox")
         elif event in EVENTS:
             raise PermissionError(f"{event} is out of reach in a sandbox")
 
@@ -81,7 +93,7 @@ def _refuse(closed: Sequence[str], opened: Sequence[str]) -> Callable[[str, tupl
 
 
 def _below(place: str, folders: Sequence[str]) -> bool:
-    return any(place == folder or place.startswith(f"{folder}{os.sep}") for folder in folders)
+    return any(place == one or place.startswith(f"{one.rstrip(os.sep)}{os.sep}") for one in folders)
 
 
 def _answer(generator: Any, message: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:

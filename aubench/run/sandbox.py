@@ -104,7 +104,8 @@ class _Child:
         )
         theirs.close()
         self.connection = Connection(mine.detach())
-        closed = [str(p.resolve()) for p in (home(), data_home(), Path.cwd() / "runs")]
+        places = (home(), data_home(), Path.cwd() / "runs", shipped("protocols"))
+        closed = [*(str(p.resolve()) for p in places), f"/proc/{os.getpid()}", *_hidden()]
         self.told = self.ask(
             "load",
             {
@@ -114,7 +115,12 @@ class _Child:
                 "device": wanted.device,
                 "options": dict(wanted.options),
                 "threads": torch.get_num_threads(),
-                "closed": [*closed, str(shipped("protocols").resolve()), *_hidden()],
+                "closed": [
+                    *closed,
+                    f"/proc/{os.getpid()}",
+                    str(shipped("protocols").resolve()),
+                    *_hidden(),
+                ],
                 "open": [str(weights.resolve())],
             },
         )[0]
