@@ -156,7 +156,9 @@ class Remake:
         record = self.bundle.record
         images, size = image_source(record.protocol.dataset), record.protocol.size
         row = self.samples.ids.index(sample_id)
-        return call(self.model, requests(self.samples, images, self.model, [row], size), size)[0]
+        asked = requests(self.samples, images, self.model, [row], size)
+        made: npt.NDArray[np.uint8] = call(self.model, asked, size)[0]
+        return made
 
     def compare(self, picked: Sequence[str]) -> tuple[list[Finding], int]:
         """Make some samples again and compare them with the images of the bundle.

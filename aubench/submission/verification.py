@@ -311,6 +311,7 @@ def _compared(case: _Case, scored: Scored) -> list[Finding]:
         for key, count in Counter((family, name) for (family, name, _), _ in stated).items()
         if count > 1
     ]
+    left_out: dict[str, None] = {}
     checked, left = 0, {key for key, row in computed.items() if row.value is not None}
     for key, row in stated:
         left.discard(key)
@@ -327,16 +328,26 @@ def _compared(case: _Case, scored: Scored) -> list[Finding]:
         if wrong:
             found.append(fails(f"{key[0]} {wrong}".strip()))
     reasons = {key[:2]: row.note for key, row in stated if row.value is None}
+    groups = {one.name for name in _names(stated) if (one := registry.owner(name)) is not None}
     for key in left:
         reason = reasons.get(key[:2]) or reasons.get(("", key[1]))
+        owner = registry.owner(key[1])
         if reason is not None:
             found.append(is_open(f"{_called(key)}: {reason}; it is here"))
+        elif owner is not None and owner.name not in groups:
+            left_out.setdefault(owner.name)
         else:
             found.append(fails(f"the record hides {_called(key)}"))
-    found += _provenance(record, scored)
+    found += [fails(f"the record leaves out metric '{name}'") for name in left_out]
+    if not left_out:  # whose networks and texts this speaks of
+        found += _provenance(record, scored)
     if not any(one.verdict == "fails" for one in found):
         found.append(holds(f"{checked} numbers recomputed from the pixels agree"))
     return found
+
+
+def _names(rows: Sequence[tuple[Key, ScoreRow]]) -> set[str]:
+    return {key[1] for key, _ in rows}
 
 
 def _called(key: tuple[str, ...]) -> str:
