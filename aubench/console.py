@@ -11,12 +11,14 @@ import os
 import sys
 import textwrap
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from aubench.plain_text import printable
 
 WIDE = 10_000
 GAP = 2
@@ -69,6 +71,12 @@ def print_grid(grid: Grid, where: Console | None = None) -> None:
     No number is cut. In a table that is split, rows with nothing but dashes are left out.
     """
     out = where or console()
+    grid = replace(
+        grid,
+        title=printable(grid.title),
+        heads=[printable(head) for head in grid.heads],
+        rows=[[_printable(cell) for cell in row] for row in grid.rows],
+    )
     blocks = _blocks(grid, out.width)
     for number, columns in enumerate(blocks):
         rows = grid.rows if len(blocks) == 1 else _told(grid.rows, columns)
@@ -78,6 +86,13 @@ def print_grid(grid: Grid, where: Console | None = None) -> None:
         _print(out, _drawn(grid, columns, rows, out.width))
         if number < len(blocks) - 1:
             out.print()
+
+
+def _printable(cell: str | Text) -> str | Text:
+    """Return a cell without control characters; styled text is our own but for its words."""
+    if isinstance(cell, str):
+        return printable(cell)
+    return cell if printable(cell.plain) == cell.plain else Text(printable(cell.plain))
 
 
 def _print(out: Console, table: Table) -> None:

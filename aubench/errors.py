@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from aubench.plain_text import printable
+
 __all__ = ["AubenchError", "CheckFailed", "first_line", "suggest"]
 
 
@@ -26,7 +28,7 @@ class AubenchError(Exception):
 
     def __str__(self) -> str:
         line = self.message if self.hint is None else f"{self.message}; {self.hint}"
-        return " ".join(line.split())
+        return printable(" ".join(line.split()))
 
 
 class CheckFailed(AubenchError):

@@ -109,6 +109,7 @@ def generator_info(model: ModelInfo) -> GeneratorInfo:
         licence=model.licence,
         citation=model.citation,
         control=model.control,
+        reads_ids=model.reads_ids,
     )
 
 

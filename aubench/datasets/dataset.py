@@ -58,8 +58,6 @@ class Dataset(ABC):
     Attributes:
         name: Name under which it is registered; small letters, digits, ``. _ -``.
         restricted: Whether its images must not leave the user's machines by themselves.
-        private_features: Whether features of its faces must not enter a bundle, since persons can
-            be told from them.
         default_networks: What measures it.
         exact_intensities: Whether intensities are what was drawn and not what somebody judged.
         folds: Number of subject-exclusive folds.
@@ -72,7 +70,6 @@ class Dataset(ABC):
 
     name: str
     restricted: bool = True
-    private_features: bool = True
     default_networks: DefaultNetworks = DefaultNetworks()
     exact_intensities: bool = False
     folds: int = FOLDS

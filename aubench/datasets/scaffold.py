@@ -59,7 +59,6 @@ class $class_name(Dataset):
 
     name = "$name"
     restricted = False  # True: no image leaves the machine unless the user says so
-    private_features = False  # True: features of faces stay out of bundles
     default_networks = DefaultNetworks("nano-a,nano-b", "efficientnet-lite0", "nano-id")
     description = "$name, drawn squares"
 

@@ -40,6 +40,7 @@ from aubench.metrics.evaluation_data import (
     ReferenceFaces,
     TrainNeighbours,
 )
+from aubench.metrics.faces.target_likeness import ARRAY, NAME, likeness_step
 from aubench.metrics.metric import Metric, Need
 from aubench.networks.external_weights import MissingWeightsError
 from aubench.networks.extractors.extractor import extractor_of
@@ -338,6 +339,7 @@ class Collector:
         """
         e = self.evaluation
         steps, unavailable = steps_of(e.chosen, e.size, e.device)
+        steps[NAME] = likeness_step()
         target, reference = e.keys("target"), e.keys("reference")
         sides = [e.reader.digest([side[k] for k in rows]) for side in (target, reference) if steps]
         pairs = ImagePairs(
@@ -407,6 +409,7 @@ def collect_evaluation_data(evaluation: Evaluation) -> EvaluationData:
         families={one.name: one.family for one in detectors},
         unmoved={one.name: _unmoved(one, references) for one in networks.paired},
         purified=collector.purified(),
+        like_targets=int(pairs[ARRAY].sum()),
     )
 
 

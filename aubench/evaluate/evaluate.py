@@ -34,6 +34,7 @@ class Scored:
         target_source: What AAAD compared with.
         artefacts: Files written beside the record.
         unsure_texts: Texts that the classifier could not read, None where it read none.
+        like_targets: Images that are their targets, or nearly.
     """
 
     rows: list[ScoreRow]
@@ -43,6 +44,7 @@ class Scored:
     target_source: str
     artefacts: list[Path]
     unsure_texts: int | None = None
+    like_targets: int | None = None
 
 
 def score(evaluation: Evaluation, meter: Meter | None = None) -> Scored:
@@ -66,7 +68,8 @@ def score(evaluation: Evaluation, meter: Meter | None = None) -> Scored:
     digests = {name: tag for name, tag in data.network_ids.items() if tag}
     if data.extractor:
         digests["extractor"] = data.extractor
-    return Scored(rows, subsets, groups, digests, data.target_source, artefacts, data.unsure_texts)
+    counted = data.unsure_texts, data.like_targets
+    return Scored(rows, subsets, groups, digests, data.target_source, artefacts, *counted)
 
 
 def scores_of(

@@ -23,13 +23,14 @@ from aubench.generators.contract import (
     WeightSource,
 )
 from aubench.generators.registry import begin, load_with, weights_digest, why_unavailable
-from aubench.generators.requests import call, call_with, fresh, requests
+from aubench.generators.requests import NAMES, call, call_with, fresh, plan_of, requests
 from aubench.plugins import plain_line
 from aubench.stage_times import peak_memory
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import pandas as pd
 
     from aubench.datasets.samples import ImageSource, SampleSet
     from aubench.generators.contract import Generator, Request
@@ -93,6 +94,7 @@ class _Bench:
     batch: list[Request]
     size: int
     further: Iterator[list[Request]]
+    whole: pd.DataFrame
 
     def images(self, batch: Sequence[Request], generator: Generator | None = None) -> Images:
         return call(generator or self.generator, list(batch), self.size)
@@ -124,9 +126,10 @@ def check_generator(subject: Subject) -> Iterator[Verdict]:
         try:
             yield check(bench, first)
         except AubenchError as error:
-            yield Verdict(name, False, error.message)
+            yield Verdict(name, False, NAMES.told(error.message))
         except SampleFailure as error:
-            yield Verdict(name, False, plain_line(str(error)))
+            yield Verdict(name, False, plain_line(NAMES.told(str(error))))
+    yield _targets(subject, bench, first)
     if subject.adversarial:
         yield _adversarial(subject, bench, first)
     yield _memory()
@@ -146,7 +149,7 @@ def _adversarial(subject: Subject, bench: _Bench, first: Images) -> Verdict:
     name = "adversarial gap"
     samples = _material(bench.generator.info, subject)[0].samples()
     places = {key: row for row, key in enumerate(samples.ids)}
-    labels = samples.labels()[[places[r.sample_id] for r in bench.batch]].astype(np.int64)
+    labels = samples.labels()[[places[NAMES.id(r.sample_id)] for r in bench.batch]].astype(np.int64)
     if not labels.any():
         return Verdict(name, None, "not told: the samples ask for no AU")
     try:
@@ -213,9 +216,8 @@ def _loading(cls: type[Generator], subject: Subject) -> Any:
     try:
         generator = make()
         size = generator.info.size or protocol.size
-        ids = tuple(samples.ids)
-        known = frozenset(protocol.samples().ids)
-        begin(generator, Plan(ids, known, size))
+        known = protocol.samples().ids
+        begin(generator, plan_of(samples.ids, known, size, generator.info))
         weights_digest(generator)
     except AubenchError as error:
         yield Verdict("load", False, str(error))
@@ -230,7 +232,7 @@ def _loading(cls: type[Generator], subject: Subject) -> Any:
         requests(whole, images, generator, rows[i : i + subject.count], size)
         for i in range(0, len(rows), subject.count)
     )
-    return _Bench(make, generator, batch, size, further)
+    return _Bench(make, generator, batch, size, further, whole.frame)
 
 
 def _material(info: GeneratorInfo, subject: Subject) -> tuple[Any, SampleSet, ImageSource]:
@@ -258,9 +260,9 @@ def _making(bench: _Bench) -> Any:
         except SampleFailure as failure:
             left = [r for r in bench.batch if r.sample_id != failure.sample_id]
             if len(left) == len(bench.batch):
-                yield Verdict("failures", False, f"{failure.sample_id} was not asked for")
+                yield Verdict("failures", False, f"{NAMES.id(failure.sample_id)} was not asked for")
                 raise _Stop from failure
-            failed.append(plain_line(str(failure)))
+            failed.append(plain_line(NAMES.told(str(failure))))
             if isinstance(failure, Unsupported) and len(left) < 2:
                 known = {request.sample_id for request in left}
                 left += [r for r in next(bench.further, []) if r.sample_id not in known]
@@ -304,7 +306,9 @@ def _same(name: str, a: Images, b: Images, batch: Sequence[Request], how: str) -
     for request, one, other in zip(batch, a, b, strict=True):
         if (one != other).any():
             share = float((one != other).mean())
-            return Verdict(name, False, f"{request.sample_id} {how}: {share:.1%} of values differ")
+            return Verdict(
+                name, False, f"{NAMES.id(request.sample_id)} {how}: {share:.1%} of values differ"
+            )
     return Verdict(name, True, f"the same pixels {how}")
 
 
@@ -333,6 +337,35 @@ def _alone(bench: _Bench, first: Images) -> Verdict:
 def _reversed(bench: _Bench, first: Images) -> Verdict:
     turned = bench.images(bench.batch[::-1])[::-1]
     return _same("order", first, turned, bench.batch, "in another order")
+
+
+def _renamed(bench: _Bench, first: Images) -> Verdict:
+    """Give each request another name: another run does, and nothing may depend on it."""
+    info = bench.generator.info
+    if info.control or info.reads_ids:
+        return Verdict("names", None, "it finds images by sample ids")
+    other = [replace(r, sample_id=f"{r.sample_id[::-1]}") for r in bench.batch]
+    return _same("names", first, bench.images(other), bench.batch, "under another name")
+
+
+def _targets(subject: Subject, bench: _Bench, first: Images) -> Verdict:
+    """Raise an alarm where images are their targets, which nobody but a control was shown."""
+    from aubench.metrics.faces.target_likeness import is_target
+
+    info = bench.generator.info
+    _, _, images = _material(info, subject)
+    frame = bench.whole.set_index("sample_id")
+    rows = frame.loc[[NAMES.id(request.sample_id) for request in bench.batch]]
+    if rows["target"].isna().any():
+        return Verdict("targets", None, "the samples have none")
+    targets, references = (
+        images.load_many(list(rows[column]), bench.size) for column in ("target", "reference")
+    )
+    count = int(is_target(first, targets, references).sum())
+    told = f"{count} of {len(first)} images are their targets, or nearly"
+    if info.control or not count:
+        return Verdict("targets", None if info.control else True, told)
+    return Verdict("targets", False, f"{told}: has it seen them?")
 
 
 def _reloaded(bench: _Bench, first: Images) -> Verdict:
@@ -380,7 +413,7 @@ def _commands(bench: _Bench, first: Images) -> Verdict:
     try:
         other = bench.images(turned)
     except SampleFailure as failure:
-        return Verdict("commands", None, f"not told: {failure}")
+        return Verdict("commands", None, f"not told: {NAMES.told(str(failure))}")
     changed = int((other != first).any(axis=(1, 2, 3)).sum())
     return Verdict("commands", None, f"another command changes {changed} of {len(first)} images")
 

@@ -34,6 +34,8 @@ class GeneratorInfo:
         control: A yardstick, not a competitor; may look at targets.
         summary: One line.
         needs: The option of ``aubench run`` without which it cannot be loaded; "" for none.
+        reads_ids: Whether it is told the protocol's sample ids, to find images that were made
+            elsewhere; the record says so. Others get ids that tell nothing.
 
     Raises:
         AubenchError: A field is of another type, the name is none for a file, or an input is
@@ -51,6 +53,7 @@ class GeneratorInfo:
     control: bool = False
     summary: str = ""
     needs: str = ""
+    reads_ids: bool = False
 
     def __post_init__(self) -> None:
         check_info(self)
@@ -61,7 +64,8 @@ class Request:
     """One image to generate.
 
     Attributes:
-        sample_id: Identifies the sample in its protocol.
+        sample_id: Names the sample in this process alone, and tells nothing of it: another run
+            gives another name. The protocol's id for controls and for ``reads_ids``.
         text: AU description, empty if the generator does not read text.
         aus: uint8 [12], 0/1 in the order of ``aubench.facs.AUS``; None if not among its inputs.
         intensities: float32 [12] in 0..5; None where unknown or AUs are not among its inputs.
@@ -96,7 +100,7 @@ class Plan:
     """What a run is going to ask of a generator, told before the first request.
 
     Attributes:
-        sample_ids: The samples that will be asked for, in order.
+        sample_ids: The samples that will be asked for, in order, as requests name them.
         known: All samples of the protocol; more than ``sample_ids`` in a limited run.
         size: Side of the images in pixels.
     """

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from aubench.errors import AubenchError
-from aubench.generators.contract import Request, SampleFailure
+from aubench.generators.contract import Plan, Request, SampleFailure
 from aubench.generators.registry import top_module
 from aubench.plugins import Fault, PluginError, behind_wall
 
@@ -16,7 +19,46 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from aubench.datasets.samples import ImageSource, SampleSet
-    from aubench.generators.contract import Generator
+    from aubench.generators.contract import Generator, GeneratorInfo
+
+
+@dataclass
+class SampleNames:
+    """Names of samples in requests: keyed digests, so that none can be looked up.
+
+    Attributes:
+        key: Of this process; another gives other names.
+    """
+
+    key: bytes = field(default_factory=lambda: secrets.token_bytes(16), repr=False)
+    _ids: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def name(self, sample_id: str, info: GeneratorInfo) -> str:
+        """Return what a generator is told in place of a sample's id."""
+        if info.control or info.reads_ids:
+            return sample_id
+        found = blake2b(sample_id.encode(), key=self.key, digest_size=12).hexdigest()
+        self._ids[found] = sample_id
+        return found
+
+    def id(self, name: str) -> str:
+        """Return the sample's id of a name, or the name where it is none of ours."""
+        return self._ids.get(name, name)
+
+    def told(self, text: str) -> str:
+        """Return what a generator says, with ids where it names samples."""
+        return OPAQUE.sub(lambda found: self.id(found[0]), text)
+
+
+OPAQUE = re.compile(r"\b[0-9a-f]{24}\b")
+NAMES = SampleNames()
+"""Of this process."""
+
+
+def plan_of(ids: Sequence[str], known: Iterable[str], size: int, info: GeneratorInfo) -> Plan:
+    """Return what a generator is told before the first request, samples named as in requests."""
+    told = tuple(NAMES.name(one, info) for one in ids)
+    return Plan(told, frozenset(NAMES.name(one, info) for one in known), size)
 
 
 def requests(
@@ -24,7 +66,8 @@ def requests(
 ) -> list[Request]:
     """Return requests for the given rows, holding only what the generator declares as input.
 
-    A model that reads text never sees the labels, so it cannot lean on them by mistake.
+    A model that reads text never sees the labels, so it cannot lean on them by mistake, and it
+    sees no sample's id, by which a target could be found.
     """
     inputs = generator.info.inputs
     frame = samples.frame.iloc[list(rows)]
@@ -36,7 +79,7 @@ def requests(
         references = images.load_many(list(frame["reference"]), size)
     return [
         Request(
-            sample_id=str(row.sample_id),
+            sample_id=NAMES.name(str(row.sample_id), generator.info),
             text=str(row.text) if "text" in inputs else "",
             aus=labels[i] if "au" in inputs else None,
             intensities=intensities[i] if "au" in inputs else None,
@@ -58,7 +101,7 @@ def check_images(
     """
     import numpy as np
 
-    where = f"model '{name}' at sample {batch[0].sample_id}"
+    where = f"model '{name}' at sample {NAMES.id(batch[0].sample_id)}"
     remedy = f"return uint8 [{len(batch)}, {size}, {size}, 3]"
     if isinstance(value, np.ma.MaskedArray):
         raise AubenchError(f"{where} returned a masked array", remedy)
@@ -66,7 +109,7 @@ def check_images(
         raise AubenchError(f"{where} returned {type(value).__name__}, not an array", remedy)
     if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
         bad = np.flatnonzero(~np.isfinite(value.reshape(len(value), -1)).all(axis=1))
-        sample = batch[min(int(bad[0]), len(batch) - 1)].sample_id
+        sample = NAMES.id(batch[min(int(bad[0]), len(batch) - 1)].sample_id)
         raise AubenchError(f"model '{name}' returned NaN or Inf for sample {sample}", remedy)
     if value.dtype != np.uint8:
         raise AubenchError(f"{where} returned dtype {value.dtype}", remedy)
@@ -121,9 +164,10 @@ def call_with(generator: Generator, batch: list[Request], size: int) -> npt.NDAr
                 f"model '{name}' ran out of memory on a batch of {len(batch)}",
                 "take a smaller --batch-size; the run resumes where it stopped",
             )
+        text = NAMES.told(fault.text)
         return PluginError(
-            f"model '{name}' raised {fault.kind} at sample {batch[0].sample_id} "
-            f"(batch of {len(batch)})" + (f": {fault.text}" if fault.text else ""),
+            f"model '{name}' raised {fault.kind} at sample {NAMES.id(batch[0].sample_id)} "
+            f"(batch of {len(batch)})" + (f": {text}" if text else ""),
             "mend the plug-in; with the same code the run resumes where it stopped",
         )
 

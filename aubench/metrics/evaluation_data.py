@@ -214,6 +214,7 @@ class EvaluationData:
             no detector is one.
         faces: The images themselves, None where there are none to be drawn.
         unsure_texts: Texts that the classifier could not read, None where it read none.
+        like_targets: Generated images that are their targets, or nearly; None where not looked at.
         remarks: By paired detector, how many generated faces are odd, by what is odd.
         families: By detector, what it was trained on: ``renderer`` or ``photographs``.
         unmoved: By paired detector, what it reads in the reference of each sample held against
@@ -248,6 +249,7 @@ class EvaluationData:
     known_aus: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     reference_arrays: ReferenceArrays | None = None
     unsure_texts: int | None = None
+    like_targets: int | None = None
     remarks: dict[str, dict[str, int]] = field(default_factory=dict)
     families: dict[str, str] = field(default_factory=dict)
     unmoved: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -62,6 +63,17 @@ class Tolerance:
         return not abs(stated - again) <= allowed + (1 / max(1, n) if self.counted else 0)
 
 
+ROUNDING = 1e-5
+"""By which a value may be beyond its bounds: a distance of zero may come out below it."""
+INFINITY = float("inf")
+Bounds = tuple[float, float]
+ANY: Bounds = (-INFINITY, INFINITY)
+SHARE: Bounds = (0.0, 1.0)
+CORRELATION: Bounds = (-1.0, 1.0)
+DISTANCE: Bounds = (0.0, INFINITY)
+"""Least and largest value that a score can have."""
+
+
 @dataclass(frozen=True)
 class ScoreFacts:
     """What is known of one score of a metric, a row of a record.
@@ -82,6 +94,7 @@ class ScoreFacts:
         tolerance: How far it may be from the stated one when computed again.
         ideal: The value that is right, where more and less are both worse; such a score is not
             ranked. None where the direction says all.
+        bounds: Least and largest value that it can have; a record with another is refused.
     """
 
     title: str
@@ -96,6 +109,7 @@ class ScoreFacts:
     whole_set: bool = False
     tolerance: Tolerance = Tolerance()
     ideal: float | None = None
+    bounds: Bounds = ANY
 
     @property
     def scale(self) -> float:
@@ -106,6 +120,16 @@ class ScoreFacts:
     def label(self) -> str:
         """Title and unit, without the power of ten."""
         return f"{self.title}, {self.unit}" if self.unit else self.title
+
+    def possible(self, value: float) -> bool:
+        """Return whether the score can have a value, up to rounding."""
+        low, high = self.bounds
+        return isfinite(value) and low - ROUNDING <= value <= high + ROUNDING
+
+    def clipped(self, interval: tuple[float, float]) -> tuple[float, float]:
+        """Return an interval without what the score cannot be."""
+        low, high = self.bounds
+        return (min(max(interval[0], low), high), min(max(interval[1], low), high))
 
     @property
     def multiple(self) -> str:
@@ -203,7 +227,6 @@ class Metric(ABC):
         paper: Whether it is part of the ``paper`` profile.
         quick: Whether it is part of the ``quick`` profile.
         with_intensities: Whether every profile holds it on protocols that command intensities.
-        verifiable: Whether it can be computed again from what a bundle holds.
         unprobed: What a probe of the cost leaves out of it, empty where it is probed whole.
         files: Names of the files that ``artefacts`` may write into the run folder.
     """
@@ -215,7 +238,6 @@ class Metric(ABC):
     paper: ClassVar[bool] = False
     quick: ClassVar[bool] = False
     with_intensities: ClassVar[bool] = False
-    verifiable: ClassVar[bool] = False
     unprobed: ClassVar[str] = ""
     files: ClassVar[tuple[str, ...]] = ()
 
@@ -301,6 +323,8 @@ class Metric(ABC):
         if value is not None and not np.isfinite(value):
             value, more["note"] = None, more.get("note") or "undefined on these samples"
         facts = self.scores[name]
+        if more.get("ci") is not None:
+            more["ci"] = facts.clipped(more["ci"])
         return ScoreRow(
             metric=name,
             id=id_,

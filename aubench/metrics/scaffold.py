@@ -30,7 +30,6 @@ class $class_name(Metric):
 
     name = "$name"
     needs = frozenset({Need.PAIRS})  # see the members of Need for what else there is
-    verifiable = True  # a bundle holds the values of pairs, so that others can recompute the score
     scores = {
         "$name": ScoreFacts(
             "$name", higher_is_better=False, digits=2, unit="grey levels", failed_value=255.0

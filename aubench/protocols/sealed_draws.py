@@ -80,9 +80,10 @@ def seal(protocol: str, dataset: str, out: Path) -> Seal:
         raise AubenchError(f"{out / SEED} exists", "choose another --out; a seed is used once")
     seed = secrets.token_hex(32)
     found = _seal_of(protocol, dataset, seed)
-    write_text(out / SEED, seed + "\n")
+    write_text(out / SEED, seed + "\n", durable=True)
     (out / SEED).chmod(0o600)
-    write_text(out / SEAL, json.dumps(found.__dict__ | {"draw": found.name}, indent=1) + "\n")
+    text = json.dumps(found.__dict__ | {"draw": found.name}, indent=1) + "\n"
+    write_text(out / SEAL, text, durable=True)
     return found
 
 

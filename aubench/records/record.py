@@ -15,15 +15,25 @@ from pydantic import (
 
 from aubench.errors import AubenchError
 from aubench.storage.files import sha256_bytes, write_text
-from aubench.storage.text_files import decode_text, parse_json
+from aubench.storage.text_files import decode_text, parse_json, read_bytes
 
 SCHEMA = 1
+MOST_BYTES = 16 << 20
+"""Bytes of a record; one of all metrics with all groups has less than one MiB."""
 
 
 class _Model(BaseModel):
     """Refuses keys that it does not know."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+
+def _without(data: dict[str, Any], **usual: Any) -> dict[str, Any]:
+    """Return what is written of a part of a record, without fields that hold what they usually do.
+
+    Records of versions that knew no such field stay as they were written.
+    """
+    return {k: v for k, v in data.items() if k not in usual or v != usual[k]}
 
 
 class ProtocolInfo(_Model):
@@ -41,7 +51,8 @@ class ModelInfo(_Model):
     """The generator; ``metrics_in_training`` are networks it has seen that also score it.
 
     ``code_sha256`` is the digest of the modules that made the images; None in records of former
-    versions, which keep no such field.
+    versions, which keep no such field. ``reads_ids`` says that it was told sample ids, and so could
+    look images up.
     """
 
     name: str
@@ -56,14 +67,15 @@ class ModelInfo(_Model):
     control: bool
     weights_sha256: str | None
     code_sha256: str | None = None
+    reads_ids: bool = False
 
     @model_serializer(mode="wrap")
     def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out code that nobody looked at: a former record stays as it was written."""
-        data: dict[str, Any] = handler(self)
-        if data.get("code_sha256", 0) is None:
-            del data["code_sha256"]
-        return data
+        """Leave out what hardly any model does, and code that nobody looked at.
+
+        A former record stays as it was written.
+        """
+        return _without(handler(self), reads_ids=False, code_sha256=None)
 
 
 class ScoreRow(_Model):
@@ -89,7 +101,8 @@ class Counts(_Model):
 
     ``unsupported`` samples ask for what the model is not made for; its scores leave them out.
     ``unsure_texts`` are texts that the classifier could not read with even odds, None where it read
-    none; they are scored as they were read.
+    none; they are scored as they were read. ``like_targets`` are images that are their targets, or
+    nearly, None in records made before they were counted.
     """
 
     asked: int
@@ -98,14 +111,12 @@ class Counts(_Model):
     unsupported: int = 0
     limited: bool
     unsure_texts: int | None = None
+    like_targets: int | None = None
 
     @model_serializer(mode="wrap")
     def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what was not counted: a former record stays as it was written."""
-        data: dict[str, Any] = handler(self)
-        if data.get("unsure_texts", 0) is None:
-            del data["unsure_texts"]
-        return data
+        return _without(handler(self), unsure_texts=None, like_targets=None)
 
 
 class Provenance(_Model):
@@ -132,10 +143,7 @@ class Provenance(_Model):
     @model_serializer(mode="wrap")
     def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out deviations that nobody looked for: a former record stays as it was written."""
-        data: dict[str, Any] = handler(self)
-        if data.get("deviations", 0) is None:
-            del data["deviations"]
-        return data
+        return _without(handler(self), deviations=None)
 
 
 class StageCost(_Model):
@@ -160,8 +168,24 @@ class StageCost(_Model):
     calls: int
 
 
+class Verified(_Model):
+    """What was checked of a submission whose scores were recomputed from its images.
+
+    Attributes:
+        aubench: Version that recomputed them.
+        made_again: How many images the model made again.
+        same_pixels: How many of them came out with the same pixels.
+    """
+
+    aubench: str
+    made_again: int
+    same_pixels: int
+
+
 class Record(_Model):
     """The result of one run of one model on one protocol.
+
+    ``verified`` is there where somebody else recomputed all scores from the images.
 
     ``costs`` is empty in records of former versions; their ``seconds`` are those of the call that
     finished the run, which may have found images made and features measured.
@@ -178,14 +202,12 @@ class Record(_Model):
     seconds: dict[str, float]
     costs: dict[str, StageCost] = {}
     created: str
+    verified: Verified | None = None
 
     @model_serializer(mode="wrap")
     def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out costs where there are none: a former record stays as it was written."""
-        data: dict[str, Any] = handler(self)
-        if not data.get("costs", True):
-            del data["costs"]
-        return data
+        return _without(handler(self), costs={}, verified=None)
 
     def score(self, metric: str) -> ScoreRow | None:
         """Return the row of a metric, None where it was not measured."""
@@ -198,21 +220,28 @@ class Record(_Model):
         return data
 
     def write(self, path: Path) -> None:
-        """Write JSON atomically."""
-        write_text(path, self.model_dump_json(indent=1) + "\n")
+        """Write JSON atomically, so that it outlasts a power cut."""
+        write_text(path, self.model_dump_json(indent=1) + "\n", durable=True)
 
 
 def read_record(path: Path) -> Record:
     """Read and validate a record.
 
     Raises:
-        AubenchError: The file is missing, not JSON, not a record, or another than its digest in
-            ``record.sha256`` beside it says, where there is one.
+        AubenchError: The file is missing, not JSON, not a record, of another schema, or another
+            than its digest in ``record.sha256`` beside it says, where there is one.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, MOST_BYTES)
         _check_seal(path, data)
-        return Record.model_validate(parse_json(decode_text(data)))
+        content = parse_json(decode_text(data), strict=True)
+        found = content.get("schema_version", SCHEMA) if isinstance(content, dict) else SCHEMA
+        if found != SCHEMA:
+            raise AubenchError(
+                f"{path} is a record of schema {found}, read here is {SCHEMA}",
+                "take the version of aubench that wrote it",
+            )
+        return Record.model_validate(content)
     except OSError as error:
         raise AubenchError(f"cannot read record {path}: {error.strerror}") from error
     except (ValueError, ValidationError) as error:

@@ -36,9 +36,17 @@ class GenerationResult:
     device: str | None = None
 
 
-def _model_info(
-    name: str, info: GeneratorInfo, weights_sha256: str | None, code_sha256: str
+def model_info(
+    name: str, info: GeneratorInfo, weights_sha256: str | None, code_sha256: str | None = None
 ) -> ModelInfo:
+    """Return what a record says of a generator.
+
+    Args:
+        name: The entry-point name.
+        info: Of the generator with its weights.
+        weights_sha256: None for one that has none.
+        code_sha256: Of the modules that made the images, None where nobody looked.
+    """
     from aubench.generators.registry import GROUP
 
     package, version = GROUP.package(name)
@@ -55,6 +63,7 @@ def _model_info(
         control=info.control,
         weights_sha256=weights_sha256,
         code_sha256=code_sha256,
+        reads_ids=info.reads_ids,
     )
 
 
@@ -94,7 +103,7 @@ def record_of(
             dataset_fingerprint=job.images.fingerprint,
             size=made.size,
         ),
-        model=_model_info(config.model, made.info, made.weights_sha256, job.code.sha256),
+        model=model_info(config.model, made.info, made.weights_sha256, job.code.sha256),
         counts=Counts(
             asked=len(ids) + unsupported,
             generated=len(ids) - failed,
@@ -102,6 +111,7 @@ def record_of(
             unsupported=unsupported,
             limited=config.limit is not None or bool(config.only),
             unsure_texts=scored.unsure_texts,
+            like_targets=scored.like_targets,
         ),
         scores=scored.rows,
         subsets=scored.subsets,

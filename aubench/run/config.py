@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from aubench.datasets import DEFAULT_DATASET
 from aubench.errors import AubenchError
-from aubench.generators.contract import GeneratorInfo, Plan, WeightSource
+from aubench.generators.contract import GeneratorInfo, WeightSource
+from aubench.generators.requests import plan_of
 from aubench.metrics import registry
 from aubench.storage.files import sha256_file
 from aubench.storage.run_folder import CODE
@@ -30,6 +31,7 @@ class RunConfig:
     """What ``aubench run`` was asked for; the fields are its options.
 
     Attributes:
+        sandbox: Whether the generator works in a process without renderer, cache and protocol.
         only: Ids of the samples that are made, all where it is empty; a study draws some.
     """
 
@@ -51,6 +53,7 @@ class RunConfig:
     witness: str | None = None
     text_au: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    sandbox: bool = False
     only: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
@@ -234,6 +237,7 @@ class Job:
             **({"only": len(config.only)} if config.only else {}),
             **self.code.plain(),
             CODE: self.code.tag,
+            **({"sandbox": True} if config.sandbox else {}),
         }
 
     @cached_property
@@ -251,13 +255,18 @@ class Job:
         """
         from aubench.generators.registry import begin
 
-        generator = load_generator(self.config, self.samples, self.images)
+        config = self.config
+        if config.sandbox:
+            from aubench.run.sandbox import Wanted, sandboxed
+
+            given = Wanted(config.model, config.weights, config.device, config.options)
+            generator: Generator = sandboxed(given)
+        else:
+            generator = load_generator(config, self.samples, self.images)
         info = generator.info
         check_inputs(info, self.protocol)
         size = info.size or self.protocol.size
-        known = frozenset(self.protocol.samples().ids)
-        ids = tuple(part.ids)
-        begin(generator, Plan(ids, known, size))
+        begin(generator, plan_of(part.ids, self.protocol.samples().ids, size, info))
         return Loaded(generator, info, size)
 
     def evaluation(

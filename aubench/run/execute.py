@@ -127,6 +127,7 @@ def finish(job: Job, folder: RunFolder, made: GenerationResult, meter: Meter) ->
     """
     from aubench.evaluate.evaluate import score
 
+    folder.sync()
     samples, unsupported = supported(job.samples, folder, made.info.name)
     samples.write(folder.path / "samples.parquet")
     scored = score(job.evaluation(folder, samples, made.info, made.size), meter)
@@ -172,4 +173,4 @@ def check_weights_unchanged(folder: RunFolder, sha256: str | None) -> None:
                 f"{stated} is missing: what made the images is unknown",
                 "use --fresh or another --out",
             )
-        write_text(stated, digest + "\n")
+        write_text(stated, digest + "\n", durable=True)

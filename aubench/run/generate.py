@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aubench import stage_times as costs
 from aubench.errors import AubenchError
 from aubench.generators.contract import SampleFailure, Unsupported
-from aubench.generators.requests import call, requests
+from aubench.generators.requests import NAMES, call, requests
 from aubench.plugins import plain_line
 from aubench.progress import bar
 from aubench.storage.run_folder import RunFolder, pixel_digest
@@ -57,13 +57,13 @@ def one_batch(folder: RunFolder, batch: list[Request], generator: Generator, siz
             if len(left) == len(batch):
                 raise AubenchError(
                     f"model '{generator.info.name}' failed a sample it was not asked for: "
-                    f"{failure.sample_id}"
+                    f"{NAMES.id(failure.sample_id)}"
                 ) from failure
             enter = folder.leave_out if isinstance(failure, Unsupported) else folder.fail
-            enter(failure.sample_id, plain_line(str(failure.reason)))
+            enter(NAMES.id(failure.sample_id), plain_line(NAMES.told(str(failure.reason))))
             batch = left
             continue
-        folder.add([request.sample_id for request in batch], made)
+        folder.add([NAMES.id(request.sample_id) for request in batch], made)
         return
 
 

@@ -12,12 +12,12 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aubench.errors import AubenchError
-from aubench.generators.contract import Generator, GeneratorInfo
+from aubench.generators.contract import Generator
+from aubench.generators.plain_info import info_of, plain_info
 from aubench.run.build_record import GenerationResult
 from aubench.storage.files import home, sha256_json, write_text
 from aubench.storage.text_files import read_json
@@ -31,18 +31,6 @@ if TYPE_CHECKING:
 NAME = "generator.json"
 PASSED = ("__pycache__", ".")
 """Folders that begin like this are no source: Python and others write them unasked."""
-
-
-def info_of(data: dict[str, Any]) -> GeneratorInfo:
-    """Return what ``plain_info`` was given."""
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-    return GeneratorInfo(**{**fields, "inputs": frozenset(data["inputs"])})
-
-
-def plain_info(info: GeneratorInfo) -> dict[str, Any]:
-    """Return what a generator says of itself, as JSON holds it."""
-    data = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(info).items()}
-    return {**data, "inputs": sorted(info.inputs)}
 
 
 def save(folder: RunFolder, made: GenerationResult, loaded_from: str) -> None:

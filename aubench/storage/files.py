@@ -58,8 +58,13 @@ def shipped(name: str) -> Path:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it when the block succeeds.
+
+    Args:
+        path: The file; folders that lack are made.
+        durable: Whether it must outlast a power cut: for what cannot be made again. A cache needs
+            it not, and pays for it.
 
     Raises:
         AubenchError: The disk is full or the folder cannot be written.
@@ -73,10 +78,49 @@ def atomic_path(path: Path) -> Iterator[Path]:
             yield temporary
             if temporary.is_file():  # safetensors writes for the owner alone; folders are shared
                 temporary.chmod(0o666 & ~_mask())
+            if durable:
+                sync(temporary)
             temporary.replace(path)
+            if durable:
+                _sync_name(path)
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def sync(path: Path) -> None:
+    """Force a file's bytes, or the names in a folder, to the disk.
+
+    A rename without it may be on the disk before the bytes that it names: after a power cut the
+    file is empty. A file system that knows no such thing is left as it is.
+
+    Raises:
+        OSError: The disk failed, or there is nothing at this place.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS):
+            raise
+    finally:
+        os.close(handle)
+
+
+def _sync_name(path: Path) -> None:
+    """Force the name of a file to the disk, and those of its folders, which may be new."""
+    sync(path.parent)
+    for folder in path.absolute().parents[1:]:
+        with suppress(PermissionError):  # of somebody else, and so not made here
+            sync(folder)
+
+
+def sync_tree(folder: Path) -> None:
+    """Force every file and folder below a folder, and itself, to the disk; innermost first."""
+    for place, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            sync(Path(place, name))
+        sync(Path(place))
 
 
 def append(path: Path, data: bytes) -> None:
@@ -196,15 +240,15 @@ def _system_code(error: Exception) -> int | None:
     return errno.ENOSPC if "inline_container" in str(error) else None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    with atomic_path(path) as temporary:
+def write_text(path: Path, text: str, *, durable: bool = False) -> None:
+    """Write UTF-8 text atomically; ``durable`` as in ``atomic_path``."""
+    with atomic_path(path, durable=durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write bytes atomically."""
-    with atomic_path(path) as temporary:
+def write_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Write bytes atomically; ``durable`` as in ``atomic_path``."""
+    with atomic_path(path, durable=durable) as temporary:
         temporary.write_bytes(data)
 
 

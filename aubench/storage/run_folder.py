@@ -3,7 +3,8 @@
 Resume goes by content: a finished image is one whose pixels decode and whose digest is in
 the ledger. Every file is written under a temporary name and renamed; the ledger is
 append-only. Each of its lines carries a checksum: one that was cut short by a kill or damaged
-counts for nothing, and its sample is made again.
+counts for nothing, and its sample is made again. Images and ledger are forced to the disk at
+intervals, ``run.json`` and the record at once.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import io
 import json
 import shutil
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +30,7 @@ from aubench.storage.files import (
     read_checked_png,
     sha256_file,
     sweep,
+    sync,
     translate_os_errors,
     write_text,
 )
@@ -90,6 +93,9 @@ WRITTEN = frozenset(
     }
 )
 """All that a run writes into its folder: what ``--fresh`` may remove."""
+
+SYNC_SECONDS = 5.0
+"""How much of the work of a run a power cut may take."""
 
 STATES = ("sha256", "failed", "unsupported")
 """What a line of the ledger tells of a sample, one of them."""
@@ -156,6 +162,8 @@ class RunFolder:
     failures: dict[str, str] = field(default_factory=dict)
     unsupported: dict[str, str] = field(default_factory=dict)
     code: str = ""
+    _unsynced: list[str] = field(default_factory=list, repr=False, compare=False)
+    _synced_at: float = field(default_factory=time.monotonic, repr=False, compare=False)
 
     @property
     def record(self) -> Path:
@@ -249,6 +257,7 @@ class RunFolder:
             try:
                 yield folder
             finally:
+                folder.sync()
                 sweep(home() / "features")
 
     def state(self) -> FolderState:
@@ -274,7 +283,7 @@ class RunFolder:
 
     def _begin(self, identity: dict[str, Any]) -> None:
         self.code = str(identity.get(CODE, ""))
-        write_text(self._stated, json.dumps(identity, indent=1) + "\n")
+        write_text(self._stated, json.dumps(identity, indent=1) + "\n", durable=True)
 
     def _clear(self) -> None:
         """Empty the folder; what tells that it is a run's goes last, in case of a kill.
@@ -360,6 +369,25 @@ class RunFolder:
         for row in rows:
             state = next(name for name in STATES if name in row)
             self._enter(row["id"], state, row[state])
+        self._unsynced += [row["id"] for row in rows]
+        if time.monotonic() - self._synced_at >= SYNC_SECONDS:
+            self.sync()
+
+    def sync(self) -> None:
+        """Force what was entered since the last time to the disk: images, then the ledger."""
+        if self._unsynced:
+            with translate_os_errors(self.path):
+                images = [self.image(name) for name in self._unsynced if name in self.digests]
+                for path in (
+                    *images,
+                    *({image.parent for image in images}),
+                    self.ledger,
+                    self.path,
+                ):
+                    if path.exists():
+                        sync(path)
+        self._unsynced.clear()
+        self._synced_at = time.monotonic()
 
     def add(self, sample_ids: list[str], images: npt.NDArray[np.uint8]) -> None:
         """Store finished images uint8 [B, H, W, 3], then enter them in the ledger."""
@@ -422,7 +450,8 @@ class RunFolder:
 
     def seal(self) -> None:
         """Keep the digest of the record beside it; whoever reads the record compares."""
-        write_text(self.record.with_suffix(".sha256"), sha256_file(self.record) + "\n")
+        digest = sha256_file(self.record) + "\n"
+        write_text(self.record.with_suffix(".sha256"), digest, durable=True)
 
     def digest(self, sample_ids: list[str]) -> str:
         """Return one sha256 over all images of the run, in the order given."""

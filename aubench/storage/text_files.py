@@ -6,7 +6,7 @@ import codecs
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from aubench.errors import AubenchError
 
@@ -58,6 +58,20 @@ def check_utf8(*names: str) -> None:
             raise AubenchError(f"the name '{shown}' is not UTF-8", "give it another") from error
 
 
+def read_bytes(path: Path, most: int = LARGEST) -> bytes:
+    """Return what a file holds.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It has more than ``most`` bytes.
+    """
+    with path.open("rb") as stream:
+        data = stream.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"has more than {most >> 20} MiB")
+    return data
+
+
 def read_text(path: Path) -> str:
     """Return the text of a file; see `decode_text`.
 
@@ -65,11 +79,7 @@ def read_text(path: Path) -> str:
         OSError: It cannot be read.
         ValueError: It is not text, or too large.
     """
-    with path.open("rb") as stream:
-        data = stream.read(LARGEST + 1)
-    if len(data) > LARGEST:
-        raise ValueError(f"has more than {LARGEST >> 20} MiB")
-    return decode_text(data)
+    return decode_text(read_bytes(path))
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -94,23 +104,43 @@ def parse_toml(text: str) -> dict[str, Any]:
         raise ValueError("its values lie too deep in each other") from error
 
 
-def read_json(path: Path) -> Any:
-    """Return what a JSON file holds.
+def read_json(path: Path, most: int = LARGEST, *, strict: bool = False) -> Any:
+    """Return what a JSON file holds; ``strict`` as in `parse_json`.
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It is not text or not JSON, or its values lie too deep in each other.
+        ValueError: It has more than ``most`` bytes, is not text or not JSON, or its values lie too
+            deep in each other.
     """
-    return parse_json(read_text(path))
+    return parse_json(decode_text(read_bytes(path, most)), strict=strict)
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, *, strict: bool = False) -> Any:
     """Return what a JSON text holds.
+
+    Args:
+        text: The text.
+        strict: Refuse what readers of JSON do not agree on, as in files of others: a key twice in
+            one object, and numbers that are none.
 
     Raises:
         ValueError: It is not JSON, or its values lie too deep in each other.
     """
+    hooks: dict[str, Any] = {"object_pairs_hook": _once, "parse_constant": _refuse}
     try:
-        return json.loads(text)
+        return json.loads(text, **(hooks if strict else {}))
     except RecursionError as error:
         raise ValueError("its values lie too deep in each other") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"key '{twice}' twice")
+    return found
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number")

@@ -1,8 +1,7 @@
-"""A submission: record, ledger, features and thumbnails of a run, with checksums.
+"""A submission: record, ledger and images of a run, with checksums.
 
-Wide rows (features, logits) are kept in fp16, narrow ones and points of faces in full, so
-that AAAD, F1 and LPIPS can be recomputed to the last digit and only distances of distributions
-feel the rounding. Embeddings of real faces are left out: they would tell who was photographed.
+Nothing in it is believed. Whoever reads one follows no link, opens no file that a bundle has no
+use for, and none that is larger than it can be.
 """
 
 from __future__ import annotations
@@ -10,38 +9,56 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+import os
+import re
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from aubench.comparison.runs import Run
 from aubench.errors import AubenchError
-from aubench.records.record import Record, read_record
-from aubench.storage.files import atomic_path, sha256_file, write_text
-from aubench.storage.run_folder import RunFolder
+from aubench.records.record import MOST_BYTES, Record, read_record
+from aubench.storage.files import atomic_path, read_checked_png, sha256_file, write_text
+from aubench.storage.text_files import read_json
 
-SCHEMA = 1
-SUMS, ABOUT, LEDGER = "SHA256SUMS", "bundle.json", "samples.csv"
-ROWS = 500
-"""Rows of a feature shard."""
-WIDE = 64
-"""Arrays of at least this many columns are rounded to fp16."""
-SIDE, ACROSS = 64, 10
-"""Side of a thumbnail, and how many across and down a sheet of them."""
-PRIVATE = ("nano-id", "facenet", "arcface", "dlib", "mp-face")
-"""Networks whose features tell who was photographed, by how their names begin."""
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+SCHEMA = 2
+SUMS, ABOUT, LEDGER, RECORD, IMAGES = (
+    "SHA256SUMS",
+    "bundle.json",
+    "samples.csv",
+    "record.json",
+    "images",
+)
+MIB = 1 << 20
+LARGEST = {SUMS: 16 * MIB, ABOUT: MIB // 16, LEDGER: 16 * MIB, RECORD: 16 * MIB}
+"""Bytes that a file may have; an image as many as its pixels."""
+LARGEST_SIDE = 1024
+MOST_IMAGES = 100_000
+IMAGE = re.compile(r"images/\d{5}\.png")
+COLUMNS = ("sample_id", "pixels_sha256", "failed", "unsupported")
+REMEDY = "`aubench submit` writes bundles"
 
 
-def write_bundle(run: Run, out: Path, *, limited: bool = False) -> Path:
+def write_bundle(run: Run, out: Path, *, limited: bool = False, images: bool = True) -> Path:
     """Write the bundle of a finished run; return its folder.
 
+    Args:
+        run: The run.
+        out: A folder that is absent or empty.
+        limited: Whether a run with ``--limit`` will do.
+        images: Whether it carries the images; without, all must be made again to be verified.
+
     Raises:
-        AubenchError: The run was limited, its features are gone, or the folder holds files.
+        AubenchError: The run was limited, an image is damaged, or the folder holds files.
     """
+    from PIL import Image
+
     if run.record.counts.limited and not limited:
         raise AubenchError(
             f"{run.folder.path} is a run with --limit",
@@ -49,26 +66,33 @@ def write_bundle(run: Run, out: Path, *, limited: bool = False) -> Path:
         )
     if out.exists() and any(out.iterdir()):
         raise AubenchError(f"{out} is not empty", "choose another --out")
-    made = [name for name in run.ids if name not in run.folder.failures]
-    shards = _write_features(run, out / "features", len(made))
-    if not shards:
-        raise AubenchError(f"{run.folder.path} holds no features", "run it again")
-    _write_thumbnails(run, out / "thumbnails", made)
-    write_text(out / LEDGER, _ledger(run))
-    write_text(out / "record.json", run.record.model_dump_json(indent=1) + "\n")
+    rows = list(_ledger(run))
+    for place, row in enumerate(rows):
+        if images and row["pixels_sha256"]:
+            with atomic_path(out / image_name(place)) as temporary:
+                picture = Image.fromarray(run.folder.read(row["sample_id"]))
+                picture.save(temporary, format="PNG", compress_level=6)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(out / LEDGER, text.getvalue())
+    write_text(out / RECORD, run.record.model_dump_json(indent=1) + "\n")
     about = {
         "schema": SCHEMA,
         "model": run.name,
         "protocol": run.protocol.name,
         "dataset": run.protocol.dataset,
-        "rows a shard": ROWS,
-        "features": shards,
-        "thumbnail side": SIDE,
-        "thumbnails across": ACROSS,
+        "images": images,
     }
     write_text(out / ABOUT, json.dumps(about, indent=1) + "\n")
     write_sums(out)
     return out
+
+
+def image_name(place: int) -> str:
+    """Return the name of the image of a line of the ledger; ids are no names of files."""
+    return f"{IMAGES}/{place:05d}.png"
 
 
 def write_sums(folder: Path) -> None:
@@ -78,79 +102,15 @@ def write_sums(folder: Path) -> None:
     write_text(folder / SUMS, "".join(lines))
 
 
-def _ledger(run: Run) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["sample_id", "pixels_sha256", "failed"])
-    for name in run.ids:
-        failed = run.folder.failures.get(name, "")
-        writer.writerow([name, "" if failed else run.folder.digests[name], failed])
-    return out.getvalue()
-
-
-def _write_features(run: Run, folder: Path, rows: int) -> dict[str, int]:
-    """Write shards of every file of features; return how many each has."""
-    from safetensors.numpy import save_file
-
-    from aubench.datasets.registry import named_dataset
-    from aubench.evaluate.feature_cache import read_whole
-
-    found, private = {}, named_dataset(run.protocol.dataset).private_features
-    for path in sorted((run.folder.path / "features").glob("*.safetensors")):
-        if private and path.stem.startswith(PRIVATE):
-            continue
-        whole = read_whole(path)
-        if whole is None:
-            raise AubenchError(f"{path} is damaged", "run the model again")
-        key, arrays = whole
-        if any(len(array) != rows for array in arrays.values()):
-            continue  # of another state of the run; nothing reads it
-        for k, start in enumerate(range(0, rows, ROWS)):
-            part = {
-                n: np.ascontiguousarray(_small(a[start : start + ROWS])) for n, a in arrays.items()
-            }
-            with atomic_path(folder / f"{path.stem}.{k:03d}.safetensors") as temporary:
-                save_file(part, temporary, metadata={"key": key})
-        found[path.stem] = -(-rows // ROWS)
-    return found
-
-
-def _small(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    wide = array.ndim == 2 and array.shape[1] >= WIDE and array.dtype == np.float32
-    return array.astype(np.float16) if wide else array
-
-
-def as_kept(arrays: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, npt.NDArray[np.float32]]:
-    """Return arrays float32 as they come out of a bundle: wide ones have been rounded to fp16."""
-    return {name: _small(array).astype(np.float32) for name, array in arrays.items()}
-
-
-def thumbnail(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return uint8 [64, 64, 3] of uint8 [H, W, 3]."""
-    from PIL import Image
-
-    small = Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BOX)
-    return np.asarray(small, np.uint8)
-
-
-def _write_thumbnails(run: Run, folder: Path, made: Sequence[str]) -> None:
-    from PIL import Image
-
-    each = ACROSS * ACROSS
-    for k, start in enumerate(range(0, len(made), each)):
-        sheet = np.zeros((ACROSS * SIDE, ACROSS * SIDE, 3), np.uint8)
-        for i, name in enumerate(made[start : start + each]):
-            sheet[_place(i)] = thumbnail(run.folder.read(name))
-        with atomic_path(folder / f"{k:03d}.webp") as temporary:
-            Image.fromarray(sheet).save(temporary, format="WEBP", quality=85)
-
-
-def _place(i: int) -> tuple[slice, slice]:
-    top, left = divmod(i, ACROSS)
-    return (
-        slice(top * SIDE, (top + 1) * SIDE),
-        slice(left * SIDE, (left + 1) * SIDE),
-    )
+def _ledger(run: Run) -> Iterator[dict[str, str]]:
+    """Yield what became of each sample, in the order of the protocol."""
+    left_out = run.folder.unsupported
+    asked = {*run.ids, *left_out}
+    for name in run.protocol.samples().ids:
+        if name in asked:
+            states = (run.folder.digests, run.folder.failures, left_out)
+            told = dict(zip(COLUMNS[1:], (state.get(name, "") for state in states), strict=True))
+            yield {COLUMNS[0]: name, **told}
 
 
 @dataclass(frozen=True)
@@ -158,9 +118,13 @@ class Bundle:
     """A bundle as read.
 
     Attributes:
+        path: Its folder.
+        record: The record that was sent.
         digests: Digests of the pixels of each generated sample.
         failures: Reason of each failed one.
+        unsupported: Why the model is not made for a sample.
         ids: All sample ids, in order.
+        carries_images: Whether the images are there.
     """
 
     path: Path
@@ -168,93 +132,133 @@ class Bundle:
     ids: list[str]
     digests: dict[str, str]
     failures: dict[str, str]
+    unsupported: dict[str, str]
+    carries_images: bool
 
     @property
-    def made(self) -> list[str]:
-        """Ids of the generated samples, in the order of the rows of features."""
-        return [name for name in self.ids if name not in self.failures]
+    def measured(self) -> list[str]:
+        """Ids of the samples that the model is made for, in order."""
+        return [name for name in self.ids if name not in self.unsupported]
 
-    def networks(self) -> list[str]:
-        """Return the names of the files of features."""
-        found = (self.path / "features").glob("*.safetensors")
-        return sorted({path.name.rsplit(".", 2)[0] for path in found})
-
-    def features(self, network: str) -> tuple[str, dict[str, npt.NDArray[np.float32]]]:
-        """Return the key and the arrays of a network, float32, shards joined.
+    def image(self, sample_id: str) -> npt.NDArray[np.uint8]:
+        """Return the image of a generated sample, uint8 [size, size, 3].
 
         Raises:
-            AubenchError: A shard is missing, damaged, or of another key.
+            AubenchError: It is missing, damaged, or of another size than the record says.
         """
-        from safetensors import SafetensorError, safe_open
-
-        parts: dict[str, list[npt.NDArray[np.float32]]] = {}
-        keys = set()
-        for path in sorted((self.path / "features").glob(f"{network}.[0-9]*.safetensors")):
-            try:
-                with safe_open(path, framework="numpy") as stream:
-                    keys.add((stream.metadata() or {}).get("key", ""))
-                    for name in stream.keys():  # noqa: SIM118
-                        parts.setdefault(name, []).append(
-                            stream.get_tensor(name).astype(np.float32)
-                        )
-            except (OSError, ValueError, SafetensorError) as error:
-                raise AubenchError(f"{path.name} cannot be read: {error}") from error
-        arrays = {name: np.concatenate(shards) for name, shards in parts.items()}
-        if len(keys) != 1 or any(len(a) != len(self.made) for a in arrays.values()):
-            raise AubenchError(f"the features of {network} are not one row a generated sample")
-        return keys.pop(), arrays
-
-    def thumbnail(self, sample_id: str) -> npt.NDArray[np.uint8]:
-        """Return the thumbnail of a generated sample, uint8 [64, 64, 3].
-
-        Raises:
-            AubenchError: Its sheet is missing or damaged.
-        """
-        from PIL import Image
-
-        k, i = divmod(self.made.index(sample_id), ACROSS * ACROSS)
-        path = self.path / "thumbnails" / f"{k:03d}.webp"
+        path = self.path / image_name(self.ids.index(sample_id))
         try:
-            with Image.open(path, formats=["WEBP"]) as sheet:
-                return np.asarray(sheet.convert("RGB"), np.uint8)[_place(i)]
-        except (OSError, ValueError) as error:
-            raise AubenchError(f"{path.name} of the thumbnails cannot be read") from error
+            return _read_image(path, self.record.protocol.size)
+        except (OSError, ValueError, SyntaxError) as error:
+            name = path.relative_to(self.path)
+            raise AubenchError(f"{name} of the bundle cannot be read: {error}") from error
 
-    def unpack(self, folder: Path) -> RunFolder:
-        """Write features and ledger as a run folder has them, and return it; it has no images.
 
-        Raises:
-            AubenchError: Features are missing or damaged.
-        """
-        from aubench.evaluate.feature_cache import write_arrays
+def _read_image(path: Path, size: int) -> npt.NDArray[np.uint8]:
+    import numpy as np
+    from PIL import Image
 
-        for network in self.networks():
-            key, arrays = self.features(network)
-            write_arrays(folder / "features" / f"{network}.safetensors", key, arrays)
-        lines = [json.dumps({"id": name, "sha256": d}) for name, d in self.digests.items()]
-        lines += [json.dumps({"id": name, "failed": r}) for name, r in self.failures.items()]
-        write_text(folder / "ledger.jsonl", "\n".join(lines) + "\n")
-        write_text(folder / "run.json", "{}\n")
-        return RunFolder.read_only(folder)
+    with Image.open(io.BytesIO(read_checked_png(path)), formats=["PNG"]) as opened:
+        if opened.mode != "RGB" or opened.size != (size, size):  # before a pixel is decoded
+            raise ValueError(f"{opened.mode} of {opened.size}, not RGB of {size} px")
+        return np.asarray(opened, np.uint8)
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Read a bundle without checking it.
+    """Read a bundle without checking what it claims.
 
     Raises:
-        AubenchError: It is no bundle, or its ledger or record cannot be read.
+        AubenchError: It is no bundle, holds a link, or a file that is too large or none of its
+            own; its ledger or record cannot be read.
     """
     if not (path / ABOUT).is_file():
-        raise AubenchError(f"{path} is no bundle: it has no {ABOUT}", "`aubench submit` writes one")
+        raise AubenchError(f"{path} is no bundle: it has no {ABOUT}", REMEDY)
+    _check_files(path)
     try:
-        with (path / LEDGER).open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        ids = [row["sample_id"] for row in rows]
-        digests = {row["sample_id"]: row["pixels_sha256"] for row in rows if not row["failed"]}
-        failures = {row["sample_id"]: row["failed"] for row in rows if row["failed"]}
-    except (OSError, KeyError, csv.Error, UnicodeDecodeError) as error:
-        raise AubenchError(f"{path / LEDGER} cannot be read: {error}") from error
-    return Bundle(path, read_record(path / "record.json"), ids, digests, failures)
+        about = read_json(path / ABOUT, MOST_BYTES, strict=True)
+        schema, images = about["schema"], about["images"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AubenchError(f"{path / ABOUT} cannot be read: {error}", REMEDY) from error
+    if schema != SCHEMA or not isinstance(images, bool):
+        raise AubenchError(f"{path} is a bundle of schema {schema}, read here is {SCHEMA}", REMEDY)
+    rows = _read_ledger(path / LEDGER)
+    found = {
+        column: {row["sample_id"]: row[column] for row in rows if row[column]}
+        for column in COLUMNS[1:]
+    }
+    record = read_record(path / RECORD)
+    if not 16 <= record.protocol.size <= LARGEST_SIDE:
+        raise AubenchError(f"{path / RECORD}: images of {record.protocol.size} px", REMEDY)
+    return Bundle(
+        path,
+        record,
+        [row["sample_id"] for row in rows],
+        found["pixels_sha256"],
+        found["failed"],
+        found["unsupported"],
+        images,
+    )
+
+
+def _read_ledger(path: Path) -> list[dict[str, str]]:
+    """Return the lines of the ledger; each tells one thing of its sample.
+
+    Raises:
+        AubenchError: It cannot be read, or a line tells nothing or several things.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise ValueError(f"columns are not {', '.join(COLUMNS)}")
+            rows = list(reader)
+    except (OSError, ValueError, csv.Error) as error:
+        raise AubenchError(f"{path} cannot be read: {error}", REMEDY) from error
+    for line, row in enumerate(rows, 2):
+        whole = None not in row and None not in row.values() and bool(row["sample_id"])
+        if not whole or sum(bool(row[column]) for column in COLUMNS[1:]) != 1:
+            raise AubenchError(f"{path} line {line} tells not one thing of one sample", REMEDY)
+    if len(rows) > MOST_IMAGES:
+        raise AubenchError(f"{path} has {len(rows):,} lines", f"at most {MOST_IMAGES:,}")
+    return rows
+
+
+def _check_files(path: Path) -> None:
+    """Refuse a bundle whose files are not those of a bundle.
+
+    Raises:
+        AubenchError: Names the first.
+    """
+    count = 0
+    for name, entry in _entries(path):
+        count += 1
+        mode = entry.stat(follow_symlinks=False).st_mode
+        if stat.S_ISDIR(mode) and name == IMAGES:
+            continue
+        if not stat.S_ISREG(mode):
+            kind = "a link" if stat.S_ISLNK(mode) else "no file"
+            raise AubenchError(f"{path}: '{name}' is {kind}, which no bundle holds", REMEDY)
+        most = LARGEST.get(name)
+        if most is None and IMAGE.fullmatch(name):
+            most = 4 * LARGEST_SIDE * LARGEST_SIDE
+        if most is None:
+            raise AubenchError(f"{path}: '{name}' is no file of a bundle", REMEDY)
+        size = entry.stat(follow_symlinks=False).st_size
+        if size > most:
+            raise AubenchError(f"{path}: '{name}' has {size:,} bytes, at most {most:,}", REMEDY)
+        if count > MOST_IMAGES + len(LARGEST):
+            raise AubenchError(f"{path} holds more than {MOST_IMAGES:,} images", REMEDY)
+
+
+def _entries(path: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield what lies in a bundle, and in its folder of images; no deeper, and behind no link."""
+    with os.scandir(path) as top:
+        for entry in top:
+            yield entry.name, entry
+            if entry.name == IMAGES and entry.is_dir(follow_symlinks=False):
+                with os.scandir(entry) as inner:
+                    for image in inner:
+                        yield f"{IMAGES}/{image.name}", image
 
 
 def changed_files(path: Path) -> list[str]:
@@ -264,7 +268,8 @@ def changed_files(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError):
         return [f"{SUMS} is missing"]
     stated = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    found = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()} - {SUMS}
+    found = {name for name, entry in _entries(path) if entry.is_file(follow_symlinks=False)}
+    found -= {SUMS}
     wrong = [f"{name} is missing" for name in sorted(set(stated) - found)]
     wrong += [f"{name} is not covered by {SUMS}" for name in sorted(found - set(stated))]
     wrong += [

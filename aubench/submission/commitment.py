@@ -59,7 +59,8 @@ def commit(model: str, weights: Path | None, out: Path) -> Commitment:
     loaded = load_with(cls, model, WeightSource(weights), "cpu")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     found = Commitment(model, weights_digest(loaded), code_digest(cls), now)
-    write_text(out, json.dumps(asdict(found) | {"digest": found.digest}, indent=1) + "\n")
+    text = json.dumps(asdict(found) | {"digest": found.digest}, indent=1) + "\n"
+    write_text(out, text, durable=True)
     return found
 
 

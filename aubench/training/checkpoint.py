@@ -15,7 +15,7 @@ _ABSENT = "absent"
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint; the former one stays until the new one is whole.
+    """Write a checkpoint; the former one stays until the new one is whole, on the disk too.
 
     Args:
         path: The file.
@@ -24,7 +24,7 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     Raises:
         AubenchError: The disk is full or the folder cannot be written.
     """
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable=True) as temporary:
         torch.save(dict(state), temporary)
 
 

@@ -176,6 +176,7 @@ class Precomputed(Generator):
         citation="unknown",
         summary="images made elsewhere, from a folder or a CSV",
         needs="--images",
+        reads_ids=True,
     )
 
     def __init__(
@@ -199,6 +200,7 @@ class Precomputed(Generator):
             licence=stated.licence,
             citation=stated.citation,
             summary=stated.summary,
+            reads_ids=True,
         )
 
     @classmethod

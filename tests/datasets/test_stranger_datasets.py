@@ -57,7 +57,7 @@ def test_a_broken_package_is_one_line_and_hides_none(registered):
 
 def test_what_is_not_here_is_private_and_read_by_the_witness():
     absent = named_dataset("photographs")
-    assert absent.restricted and absent.private_features and not absent.exact_intensities
+    assert absent.restricted and not absent.exact_intensities
     assert absent.default_networks.detectors == "mp-zero"  # it knows photographs
     assert absent.default_networks.extractor == "inception-2015-12-05"
     ours = named_dataset("synfacs")
@@ -187,7 +187,16 @@ def test_a_scaffolded_package_goes_the_whole_way(aubench_home, tmp_path):
     call("leaderboard", "build", "--leaderboards", boards, "--out", tmp_path / "pages")
     assert any("squares" in p.read_text() for p in (tmp_path / "pages").rglob("*.html"))
     call("submit", tmp_path / "nearest", "--out", tmp_path / "bundle")
-    assert "fails" not in call("verify", tmp_path / "bundle")
+    done = subprocess.run(
+        [sys.executable, "-c", "from aubench.cli.main import main; main()", "verify", "bundle"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, **home},
+    )
+    assert "8 images made again, 8 with the same pixels" in done.stdout
+    wrong = [line for line in done.stdout.splitlines() if line.startswith("✗")]
+    assert wrong and all("leaves out metric" in line for line in wrong), done.stdout
     call(
         "train-text-au",
         "--data",

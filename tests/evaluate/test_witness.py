@@ -233,9 +233,9 @@ def test_a_bundle_tells_the_witness_with_and_without_its_weights(
     shutil.copytree(witnessed["oracle"], tmp_path / "run")
     aubench("submit", "run", "--out", "bundle", "--limited", check=0)
     done = aubench("verify", "bundle", "--images", 1, check=0)
-    assert "✗" not in done.stdout and "recomputed from the features agree" in done.stdout
-    other = aubench("verify", "bundle", "--images", 1, check=0, AUBENCH_HOME=without_weights)
-    assert "aaad_witness was not recomputed: weights 'mp-face' are missing" in other.stdout
+    assert "✗" not in done.stdout and "recomputed from the pixels agree" in done.stdout
+    other = aubench("verify", "bundle", "--images", 1, check=1, AUBENCH_HOME=without_weights)
+    assert "aaad_witness could not be recomputed: weights 'mp-face' are missing" in other.stdout
     record = (tmp_path / "bundle" / "record.json").read_text("utf-8")
     value = read_record(tmp_path / "bundle" / "record.json").score("f1_witness").value
     (tmp_path / "bundle" / "record.json").write_text(record.replace(str(value), "0.987654"))

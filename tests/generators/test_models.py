@@ -24,10 +24,13 @@ from aubench.plugins import PluginGroup
 ODD = '''
 import os
 import random
+import zlib
 
 import numpy as np
+from aubench.datasets import image_source
 from aubench.errors import AubenchError, CheckFailed
 from aubench.generators.contract import Generator, GeneratorInfo, SampleFailure, Unsupported
+from aubench.protocols.protocol import load_protocol
 
 CALLS = []
 
@@ -82,6 +85,12 @@ class Odd(Generator):
             seed = np.random.randint(1000)
         if fault == "entropy":
             seed = random.SystemRandom().randrange(1000)
+        if fault == "names":
+            seed = zlib.crc32(request.sample_id.encode())
+        if fault == "targets":  # the seed tells which sample is meant, as text and face do
+            frame = load_protocol("test2k").samples().frame
+            for target in frame["target"][frame["seed"] == seed]:
+                return image_source("synfacs").load(target, 64)
         if fault == "batch":
             seed += len(batch)
         if fault == "order":
@@ -136,10 +145,12 @@ def test_a_sound_generator_conforms(odd):
         "determinism",
         "batch",
         "order",
+        "names",
         "reload",
         "requests",
         "seeds",
         "commands",
+        "targets",
         "adversarial gap",
         "memory",
     ]
@@ -160,12 +171,14 @@ def test_a_sound_generator_conforms(odd):
         ("flat", {"range"}, "one colour"),
         ("alien", {"failures"}, "nobody was not asked for"),
         ("all fail", {"failures"}, "every sample"),
-        ("global", {"determinism", "batch", "order", "reload"}, "differ"),
-        ("entropy", {"determinism", "batch", "order", "reload"}, "differ"),
+        ("global", {"determinism", "batch", "order", "names", "reload"}, "differ"),
+        ("entropy", {"determinism", "batch", "order", "names", "reload"}, "differ"),
         ("batch", {"batch"}, "alone"),
         ("order", {"batch", "order"}, "order"),
         ("reload", {"reload"}, "reloaded"),
         ("writes", {"requests"}, "changed"),
+        ("names", {"names"}, "under another name"),
+        ("targets", {"targets"}, "2 of 2 images are their targets"),
     ],
 )
 def test_each_breach_is_found(odd, fault, failing, match):

@@ -29,7 +29,7 @@ def node():
 class Poisoned(Generator):
     info = GeneratorInfo(
         name="poisoned", inputs=frozenset({"au", "reference"}), size=64, training="none",
-        trained_on=(), metrics_in_training=(), licence="MIT", citation="none",
+        trained_on=(), metrics_in_training=(), licence="MIT", citation="none", reads_ids=True,
     )
 
     @classmethod

@@ -67,10 +67,10 @@ def test_a_run_brings_its_contact_sheet(copy, small_runs, tmp_path):
     shutil.copytree(small_runs["oracle"], tmp_path / "run")
     path = tmp_path / "run" / "record.json"
     data = json.loads(path.read_text())
-    data["counts"]["limited"] = False
+    data["counts"] |= {"limited": False, "asked": 1200, "unsupported": 1176}
     path.write_text(json.dumps(data))
     path.with_suffix(".sha256").unlink()  # the run's own seal
-    target = add_record(path, copy)
+    target = add_record(path, copy, replace=True).path
     sheet = target.with_suffix(".webp").read_bytes()
     assert sheet[8:12] == b"WEBP" and len(sheet) < 200_000
     build(tmp_path / "site", copy)

@@ -82,7 +82,7 @@ def test_controls_come_last_and_marks_are_explained(make, capsys):
 
 def test_records_enter_whole_and_only_if_unlimited(make, shipped_record, tmp_path):
     folder = tmp_path / "boards"
-    target = add_record(shipped_record, folder)
+    target = add_record(shipped_record, folder).path
     assert target.relative_to(folder).as_posix() == "synfacs/test2k/oracle.json"
     assert read_record(target) == read_record(shipped_record)
     assert list(boards("synfacs", None, folder)) == ["test2k"]

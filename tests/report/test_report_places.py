@@ -45,7 +45,7 @@ def stand(folder):
 
 def test_an_installed_package_is_not_written_to(installed, record, tmp_path):
     before = stand(installed)
-    target = add_record(record)
+    target = add_record(record).path
     assert target == (tmp_path / "home" / "leaderboards").joinpath(*BOARD, "mine.json")
     assert stand(installed) == before
     names = [r.model.name for r in boards(*BOARD)["test2k"]]
@@ -58,7 +58,7 @@ def test_an_installed_package_is_not_written_to(installed, record, tmp_path):
 def test_yours_takes_the_place_of_a_shipped_one_and_pairs_of_both_count(installed, record):
     text = record.read_text("utf-8").replace('"name": "mine"', '"name": "oracle"', 1)
     record.write_text(text)
-    target = add_record(record)
+    target = add_record(record).path
     found = read_boards("synfacs")
     images = {n: r.provenance.images_sha256 for n, r in found.of("test2k").items()}
     assert images["oracle"] in text

@@ -48,11 +48,11 @@ def test_bundles_and_figures_of_faces_are_refused(all_restricted, small_runs, tm
 def test_a_record_enters_without_its_faces(all_restricted, small_runs, tmp_path):
     run = shutil.copytree(small_runs["oracle"], tmp_path / "run")
     data = json.loads((run / "record.json").read_text())
-    data["counts"]["limited"] = False
+    data["counts"] |= {"limited": False, "asked": 1200, "unsupported": 1176}
     (run / "record.json").write_text(json.dumps(data))
     (run / "record.sha256").unlink()  # the run's own seal
     boards = tmp_path / "boards"
-    target = add_record(run / "record.json", boards)
+    target = add_record(run / "record.json", boards).path
     assert read_record(target).model.name == "oracle"
     assert not target.with_suffix(".webp").exists()
     add_record(run / "record.json", boards, faces=True)

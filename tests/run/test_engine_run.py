@@ -189,7 +189,11 @@ def test_limited_runs_stay_off_the_leaderboards(aubench, tmp_path, undisturbed):
     done = aubench("report", "--add", path, "--leaderboards", tmp_path / "boards", check=2)
     assert "--limit" in done.stderr
     data = json.loads(path.read_text())
-    data["counts"]["limited"] = False
+    counts = data["counts"]
+    from aubench.protocols.protocol import load_protocol
+
+    whole = load_protocol(data["protocol"]["name"]).definition.samples
+    counts |= {"limited": False, "asked": whole, "unsupported": whole - counts["asked"]}
     path.write_text(json.dumps(data))
     text = aubench("report", "--add", path, "--leaderboards", tmp_path / "boards", check=0).stdout
     assert "stranger" in text and "KID" in text

@@ -18,6 +18,7 @@ class Stranger(Generator):
         metrics_in_training=(),
         licence="MIT",
         citation="none",
+        reads_ids=os.environ.get("STRANGER_FAULT") == "sample",
     )
 
     @classmethod

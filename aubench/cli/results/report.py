@@ -13,6 +13,7 @@ from aubench.cli import completion as complete
 from aubench.cli.options import data_option, gather_options
 from aubench.cli.output import Result, results, written
 from aubench.errors import AubenchError
+from aubench.plain_text import printable
 
 if TYPE_CHECKING:
     from aubench.records.record import Record
@@ -31,6 +32,7 @@ class BoardOptions:
     pool: str | None
     add: tuple[Path, ...]
     include_restricted: bool
+    replace: bool
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class TableOptions:
     multiple=True,
     help="Enter this record.json, and show where it stands; limited runs are refused.",
 )
+@click.option("--replace", is_flag=True, help="With --add: in place of another of the model.")
 @click.option(
     "--include-restricted", is_flag=True, help="With --add: its faces, though restricted, too."
 )
@@ -97,15 +100,18 @@ def report(
     """Print the leaderboards, a table for each protocol; or, with --table, the paper's tables."""
     from aubench.report.leaderboards.leaderboard import add_record
 
-    entered = [add_record(path, leaderboards, faces=board.include_restricted) for path in board.add]
-    for path in entered:
-        click.echo(f"entered {path}", err=True)
+    rights = {"faces": board.include_restricted, "replace": board.replace}
+    entered = [add_record(path, leaderboards, **rights) for path in board.add]
+    for one in entered:
+        click.echo(f"entered {one.path}", err=True)
+        for remark in one.remarks:
+            click.echo(printable(f"  {remark}"), err=True)
     if table.numbers:
         return _paper_tables(data, leaderboards, board, table)
     if table.form or table.which or table.study or table.document or table.out:
         raise AubenchError("this option needs --table", "for example --table 3")
     # What was just entered is shown where it stands, not every table there is.
-    places = [(path.parts[-3], path.parts[-2]) for path in entered]
+    places = [(one.path.parts[-3], one.path.parts[-2]) for one in entered]
     if board.protocol is not None or not places:
         return _boards([(data, board.protocol)], leaderboards, board)
     return _boards(places, leaderboards, board)

@@ -51,6 +51,7 @@ class RunOptions:
     resume: bool
     check_determinism: bool
     quick: bool
+    sandbox: bool
 
     def config(self, measurement: MeasurementOptions) -> RunConfig:
         """Return the run that is asked for.
@@ -93,6 +94,7 @@ class RunOptions:
             fresh=not self.resume,
             metrics=metrics_of(measurement.profile, measurement.metrics, protocol, data),
             check_determinism=self.check_determinism,
+            sandbox=self.sandbox,
             extractor=measurement.extractor,
             legibility_model=measurement.legibility_model,
             detectors=measurement.detectors,
@@ -226,6 +228,9 @@ class EngineOptions:
 @click.option("--quick", is_flag=True, help=f"Five rows on {QUICK} samples, or on --limit of them.")
 @click.option(
     "--check-determinism", is_flag=True, help="Make a few samples again, alone, and compare."
+)
+@click.option(
+    "--sandbox", is_flag=True, help="Make images in a process without the targets in reach."
 )
 @click.option(
     "--shard", metavar="I/N", help="Only the I-th of N shards, from 1; then `aubench merge`."

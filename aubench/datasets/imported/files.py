@@ -76,7 +76,7 @@ class ImportRecord:
         """Write the record, with a digest of it, to its place."""
         data = asdict(self)
         whole = json.dumps({**data, "sha256": sha256_json(data)}, indent=1)
-        write_text(folder_of(self.name) / RECORD, whole + "\n")
+        write_text(folder_of(self.name) / RECORD, whole + "\n", durable=True)
 
 
 def member(name: str) -> str:

@@ -110,7 +110,7 @@ def attach_given(name: str, path: Path, seed: int, *, fill: bool = False) -> dic
     ours = lacking.assign(text=_ours(lacking, seed)) if len(lacking) else lacking.assign(text=[])
     both = _in_order(index, table, ours)
     place = folder_of(name)
-    with atomic_path(place / TEXTS) as temporary:
+    with atomic_path(place / TEXTS, durable=True) as temporary:
         both.assign(seed=[seed_of(key, seed) for key in both["key"]]).to_parquet(
             temporary, index=False
         )

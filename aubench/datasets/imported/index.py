@@ -68,6 +68,6 @@ def write_index(name: str, rows: Sequence[Row]) -> tuple[str, str]:
         "pixels": [row.pixels for row in rows],
         "pack": pd.Categorical([row.pack for row in rows]),
     }
-    with atomic_path(folder_of(name) / INDEX) as temporary:
+    with atomic_path(folder_of(name) / INDEX, durable=True) as temporary:
         pd.DataFrame(data).to_parquet(temporary, index=False)
     return content.hexdigest(), pixels.hexdigest()

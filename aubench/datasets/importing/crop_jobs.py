@@ -143,7 +143,7 @@ def crop(job: Job) -> list[Cropped]:
     before = _before(job)
     rows: list[Cropped] = []
     with (
-        atomic_path(job.path) as temporary,
+        atomic_path(job.path, durable=True) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as stream,
     ):
         for frame, source, image in _images(job):

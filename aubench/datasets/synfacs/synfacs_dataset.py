@@ -220,7 +220,6 @@ class SynfacsDataset(Dataset):
 
     name = "synfacs"
     restricted = False
-    private_features = False
     default_networks: DefaultNetworks = DefaultNetworks(
         "nano-a,nano-b", "efficientnet-lite0", "nano-id", text_au="nano-dictionary"
     )

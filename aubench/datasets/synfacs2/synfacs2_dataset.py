@@ -134,7 +134,6 @@ class Synfacs2Dataset(Dataset):
     name = "synfacs2"
     condition = "studio"
     restricted = False
-    private_features = False
     default_networks: DefaultNetworks = DefaultNetworks("nano2-b", "efficientnet-lite0", "nano-id")
     exact_intensities = True
     drawn_protocols = True

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aubench.metrics.action_units.au_scores import strata_of
-from aubench.metrics.metric import Metric, Need, ScoreFacts
+from aubench.metrics.metric import SHARE, Metric, Need, ScoreFacts
 from aubench.metrics.statistics.groups import SubjectSums, mean_sums
 from aubench.metrics.statistics.resampling import bootstrap_mean
 
@@ -113,16 +113,15 @@ class AAAD(Metric):
     order = 50
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DETECTORS, Need.TEXT_AUS})
     paper = True
-    verifiable = True
     scores: ClassVar[Mapping[str, ScoreFacts]] = {
         "aaad": ScoreFacts("AAAD", True, headline=True, in_paper=True),
-        "cosine": ScoreFacts("mean cosine", True, failed_value=0.0),
+        "cosine": ScoreFacts("mean cosine", True, failed_value=0.0, bounds=SHARE),
         "aaad_ceiling": ScoreFacts("AAAD of targets", True),
         "aaad_floor": ScoreFacts("AAAD shuffled", True),
         "aaad_second": ScoreFacts("AAAD, 2nd detector", True, headline=True, in_paper=True),
-        "cosine_second": ScoreFacts("mean cosine, 2nd", True, failed_value=0.0),
+        "cosine_second": ScoreFacts("mean cosine, 2nd", True, failed_value=0.0, bounds=SHARE),
         "aaad_witness": ScoreFacts("AAAD, witness", True, headline=True),
-        "cosine_witness": ScoreFacts("mean cosine, witness", True, failed_value=0.0),
+        "cosine_witness": ScoreFacts("mean cosine, witness", True, failed_value=0.0, bounds=SHARE),
     }
 
     def score(self, data: EvaluationData) -> list[ScoreRow]:

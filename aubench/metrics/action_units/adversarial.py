@@ -66,7 +66,6 @@ class AdversarialGap(Metric):
     name = "adversarial"
     order = 62
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DETECTORS, Need.PURIFIED})
-    verifiable = True
     scores: ClassVar[Mapping[str, ScoreFacts]] = {
         "adversarial_gap": ScoreFacts("adversarial gap", False),
         "adversarial_gap_second": ScoreFacts("adversarial gap, 2nd detector", False),

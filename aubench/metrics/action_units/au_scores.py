@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from aubench.facs import AUS
 from aubench.facs.f1 import f1_by_au
-from aubench.metrics.metric import Metric, Need, ScoreFacts
+from aubench.metrics.metric import SHARE, Metric, Need, ScoreFacts
 from aubench.metrics.statistics.groups import SubjectSums, f1_sums, mean_sums
 from aubench.metrics.statistics.means import mean_of, row_means
 from aubench.metrics.statistics.resampling import bootstrap, bootstrap_mean, interval, resamples
@@ -188,14 +188,13 @@ class AuScores(Metric):
     order = 60
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DETECTORS})
     paper = True
-    verifiable = True
     scores: ClassVar[Mapping[str, ScoreFacts]] = {
-        "au_f1": ScoreFacts("AU F1", True, headline=True),
-        "au_auc": ScoreFacts("AU AUC", True),
-        "off_target": ScoreFacts("off-target AUs", False, failed_value=1.0),
-        "f1_witness": ScoreFacts("AU F1, witness", True, headline=True),
-        "auc_witness": ScoreFacts("AU AUC, witness", True),
-        **{f"{PER_AU}{au}": ScoreFacts(f"F1 of AU{au}", True) for au in AUS},
+        "au_f1": ScoreFacts("AU F1", True, headline=True, bounds=SHARE),
+        "au_auc": ScoreFacts("AU AUC", True, bounds=SHARE),
+        "off_target": ScoreFacts("off-target AUs", False, failed_value=1.0, bounds=SHARE),
+        "f1_witness": ScoreFacts("AU F1, witness", True, headline=True, bounds=SHARE),
+        "auc_witness": ScoreFacts("AU AUC, witness", True, bounds=SHARE),
+        **{f"{PER_AU}{au}": ScoreFacts(f"F1 of AU{au}", True, bounds=SHARE) for au in AUS},
     }
 
     def score(self, data: EvaluationData) -> list[ScoreRow]:

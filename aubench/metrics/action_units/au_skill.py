@@ -18,7 +18,16 @@ import numpy.typing as npt
 from aubench.facs import AUS
 from aubench.metrics.action_units.aaad import ONE
 from aubench.metrics.action_units.au_scores import strata_of
-from aubench.metrics.metric import Draws, Metric, Need, Resampled, ScoreFacts, failed_note
+from aubench.metrics.metric import (
+    CORRELATION,
+    INFINITY,
+    Draws,
+    Metric,
+    Need,
+    Resampled,
+    ScoreFacts,
+    failed_note,
+)
 from aubench.metrics.statistics.groups import SubjectSums
 from aubench.metrics.statistics.means import row_means
 from aubench.metrics.statistics.resampling import draw_counts, drawn_with, interval
@@ -165,15 +174,20 @@ class AuSkill(Metric):
     order = 5
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DETECTORS})
     paper = True
-    verifiable = True
     scores: ClassVar[Mapping[str, ScoreFacts]] = {
-        "au_skill": ScoreFacts("AU skill", True, headline=True),
-        "au_skill_first": ScoreFacts("AU skill, 1st detector", True),
-        "au_skill_second": ScoreFacts("AU skill, 2nd detector", True, headline=True),
-        "au_skill_witness": ScoreFacts("AU skill, witness", True, headline=True),
-        "au_pearson_first": ScoreFacts("AU correlation, 1st detector", True),
-        "au_pearson_second": ScoreFacts("AU correlation, 2nd detector", True),
-        "au_pearson_witness": ScoreFacts("AU correlation, witness", True),
+        "au_skill": ScoreFacts(
+            "AU skill", True, headline=True
+        ),  # a share, of more than 1 if clearer
+        "au_skill_first": ScoreFacts("AU skill, 1st detector", True, bounds=(-INFINITY, 1.0)),
+        "au_skill_second": ScoreFacts(
+            "AU skill, 2nd detector", True, headline=True, bounds=(-INFINITY, 1.0)
+        ),
+        "au_skill_witness": ScoreFacts(
+            "AU skill, witness", True, headline=True, bounds=(-INFINITY, 1.0)
+        ),
+        "au_pearson_first": ScoreFacts("AU correlation, 1st detector", True, bounds=CORRELATION),
+        "au_pearson_second": ScoreFacts("AU correlation, 2nd detector", True, bounds=CORRELATION),
+        "au_pearson_witness": ScoreFacts("AU correlation, witness", True, bounds=CORRELATION),
     }
 
     def score(self, data: EvaluationData) -> list[ScoreRow]:

@@ -17,7 +17,16 @@ import numpy.typing as npt
 from aubench.facs import AUS, parse_aus
 from aubench.metrics.action_units.au_scores import icc
 from aubench.metrics.evaluation_data import CommandedIntensities, EvaluationData
-from aubench.metrics.metric import Metric, Need, ProtocolFacts, ScoreFacts, failed_note
+from aubench.metrics.metric import (
+    CORRELATION,
+    DISTANCE,
+    SHARE,
+    Metric,
+    Need,
+    ProtocolFacts,
+    ScoreFacts,
+    failed_note,
+)
 from aubench.metrics.statistics.means import mean_of, row_means
 from aubench.metrics.statistics.resampling import bootstrap, bootstrap_mean
 from aubench.storage.files import write_text
@@ -294,16 +303,18 @@ class Response(Metric):
     with_intensities = True
     unprobed = "the response to graded intensities"
     scores: ClassVar[Mapping[str, ScoreFacts]] = {
-        "intensity_icc": ScoreFacts("intensity ICC(3,1)", True),
-        "intensity_mae": ScoreFacts("intensity MAE", False, unit="levels"),
-        "spearman": ScoreFacts("response: Spearman", True),
+        "intensity_icc": ScoreFacts("intensity ICC(3,1)", True, bounds=CORRELATION),
+        "intensity_mae": ScoreFacts("intensity MAE", False, unit="levels", bounds=DISTANCE),
+        "spearman": ScoreFacts("response: Spearman", True, bounds=CORRELATION),
         "linearity": ScoreFacts("response: linearity R²", True),
-        "violations": ScoreFacts("response: steps down", False),
-        "response_icc": ScoreFacts("response: ICC(3,1)", True),
-        "response_mae": ScoreFacts("response: MAE", False, unit="levels"),
-        "interaction": ScoreFacts("response: interaction error", False, unit="levels"),
-        "spearman_witness": ScoreFacts("response: Spearman, witness", True),
-        "violations_witness": ScoreFacts("response: steps down, witness", False),
+        "violations": ScoreFacts("response: steps down", False, bounds=SHARE),
+        "response_icc": ScoreFacts("response: ICC(3,1)", True, bounds=CORRELATION),
+        "response_mae": ScoreFacts("response: MAE", False, unit="levels", bounds=DISTANCE),
+        "interaction": ScoreFacts(
+            "response: interaction error", False, unit="levels", bounds=DISTANCE
+        ),
+        "spearman_witness": ScoreFacts("response: Spearman, witness", True, bounds=CORRELATION),
+        "violations_witness": ScoreFacts("response: steps down, witness", False, bounds=SHARE),
     }
     files: ClassVar[tuple[str, ...]] = ("response.csv",)
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from aubench.metrics.distributions.frechet import Frechet, frechet, gram_frechet_infinity
 from aubench.metrics.distributions.grams import grams_of
-from aubench.metrics.metric import Metric, Need, ScoreFacts, Tolerance
+from aubench.metrics.metric import DISTANCE, Metric, Need, ScoreFacts, Tolerance
 from aubench.metrics.statistics.resampling import interval, resample_both
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ class FID(Metric):
     order = 10
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXTRACTOR})
     paper = True
-    verifiable = True
     scores: ClassVar[Mapping[str, ScoreFacts]] = {
         "fid": ScoreFacts(
             "FID",
@@ -39,6 +38,7 @@ class FID(Metric):
             in_paper=True,
             whole_set=True,
             tolerance=Tolerance(1e-4, 0.01),
+            bounds=DISTANCE,
         ),
         "fd_inf": ScoreFacts("FD∞", False, digits=2, tolerance=Tolerance(1e-4, 0.02)),
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from aubench.metrics.metric import Metric, Need, ScoreFacts, Tolerance
+from aubench.metrics.metric import INFINITY, Metric, Need, ScoreFacts, Tolerance
 from aubench.metrics.statistics.resampling import bootstrap_mean
 
 if TYPE_CHECKING:
@@ -87,7 +87,6 @@ class InceptionScore(Metric):
     order = 30
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXTRACTOR})
     paper = True
-    verifiable = True
     scores: ClassVar[Mapping[str, ScoreFacts]] = {
         "is": ScoreFacts(
             "IS",
@@ -96,6 +95,7 @@ class InceptionScore(Metric):
             headline=True,
             in_paper=True,
             tolerance=Tolerance(1e-4, 1e-4),
+            bounds=(1.0, INFINITY),
         ),
     }
 

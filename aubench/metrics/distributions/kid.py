@@ -23,7 +23,6 @@ class KID(Metric):
     order = 20
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXTRACTOR})
     paper = True
-    verifiable = True
     scores: ClassVar[Mapping[str, ScoreFacts]] = {
         "kid": ScoreFacts(
             "KID",

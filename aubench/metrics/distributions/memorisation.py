@@ -16,7 +16,7 @@ import numpy.typing as npt
 from aubench.metrics.contact_sheet import write_rows
 from aubench.metrics.distributions.ties import direct, error
 from aubench.metrics.evaluation_data import Neighbours, TrainNeighbours
-from aubench.metrics.metric import Metric, Need, ScoreFacts
+from aubench.metrics.metric import DISTANCE, SHARE, Metric, Need, ScoreFacts
 from aubench.metrics.statistics.resampling import bootstrap, bootstrap_mean
 from aubench.networks.threads import one_thread
 
@@ -146,10 +146,10 @@ class Memorisation(Metric):
     files: ClassVar[tuple[str, ...]] = ("memorised.png",)
     shown = 16
     scores: ClassVar[Mapping[str, ScoreFacts]] = {
-        "memorised": ScoreFacts("memorised", False),
-        "memory_ratio": ScoreFacts("memory ratio", True),
-        "authenticity": ScoreFacts("authenticity", True),
-        "memorised_person": ScoreFacts("memorised persons", False),
+        "memorised": ScoreFacts("memorised", False, bounds=SHARE),
+        "memory_ratio": ScoreFacts("memory ratio", True, bounds=DISTANCE),
+        "authenticity": ScoreFacts("authenticity", True, bounds=SHARE),
+        "memorised_person": ScoreFacts("memorised persons", False, bounds=SHARE),
     }
 
     def score(self, data: EvaluationData) -> list[ScoreRow]:

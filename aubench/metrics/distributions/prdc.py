@@ -11,7 +11,7 @@ import numpy.typing as npt
 from aubench.metrics.distributions.fid import distribution_id
 from aubench.metrics.distributions.grams import grams_of
 from aubench.metrics.distributions.neighbourhoods import Neighbourhoods, gram_neighbourhoods
-from aubench.metrics.metric import Metric, Need, ScoreFacts, Tolerance
+from aubench.metrics.metric import DISTANCE, SHARE, Metric, Need, ScoreFacts, Tolerance
 from aubench.metrics.statistics.resampling import bootstrap_mean, recentred, resamples
 
 if TYPE_CHECKING:
@@ -28,12 +28,19 @@ class PRDC(Metric):
     order = 70
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXTRACTOR})
     paper = True
-    verifiable = True
     scores: ClassVar[Mapping[str, ScoreFacts]] = {
-        "precision": ScoreFacts("precision", True, tolerance=Tolerance(0, 5e-3, counted=True)),
-        "recall": ScoreFacts("recall", True, tolerance=Tolerance(0, 0.01, counted=True)),
-        "density": ScoreFacts("density", True, tolerance=Tolerance(0.15, 5e-3, counted=True)),
-        "coverage": ScoreFacts("coverage", True, tolerance=Tolerance(0, 0.01, counted=True)),
+        "precision": ScoreFacts(
+            "precision", True, tolerance=Tolerance(0, 5e-3, counted=True), bounds=SHARE
+        ),
+        "recall": ScoreFacts(
+            "recall", True, tolerance=Tolerance(0, 0.01, counted=True), bounds=SHARE
+        ),
+        "density": ScoreFacts(
+            "density", True, tolerance=Tolerance(0, 5e-3, counted=True), bounds=DISTANCE
+        ),
+        "coverage": ScoreFacts(
+            "coverage", True, tolerance=Tolerance(0, 0.01, counted=True), bounds=SHARE
+        ),
     }
 
     def score(self, data: EvaluationData) -> list[ScoreRow]:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from aubench.errors import AubenchError
 from aubench.facs import AUS
-from aubench.metrics.metric import Metric, Need, PairBatch, PairStep, ScoreFacts
+from aubench.metrics.metric import SHARE, Metric, Need, PairBatch, PairStep, ScoreFacts
 from aubench.metrics.statistics.groups import SubjectSums, mean_sums
 from aubench.metrics.statistics.resampling import bootstrap_mean
 from aubench.storage.files import sha256_file
@@ -143,10 +143,11 @@ class Change(Metric):
     name = "change"
     order = 100
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PAIRS})
-    verifiable = True
     scores: ClassVar[Mapping[str, ScoreFacts]] = {
-        "outside_change": ScoreFacts("change outside", False, unit="grey levels"),
-        "locality": ScoreFacts("change inside", True, unit="share"),
+        "outside_change": ScoreFacts(
+            "change outside", False, unit="grey levels", bounds=(0.0, 255.0)
+        ),
+        "locality": ScoreFacts("change inside", True, unit="share", bounds=SHARE),
     }
 
     def score(self, data: EvaluationData) -> list[ScoreRow]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from aubench.metrics.metric import Metric, Need, ScoreFacts, Tolerance
+from aubench.metrics.metric import CORRELATION, SHARE, Metric, Need, ScoreFacts, Tolerance
 from aubench.metrics.statistics.resampling import bootstrap_mean
 from aubench.networks.identity.verification import acceptance, equal_error_rate, threshold
 
@@ -129,11 +129,13 @@ class Identity(Metric):
     quick = True
     order = 110
     needs: ClassVar[frozenset[Need]] = frozenset({Need.IDENTITY, Need.REFERENCE_FACES})
-    verifiable = True
     scores: ClassVar[Mapping[str, ScoreFacts]] = {
-        "identity": ScoreFacts("identity cosine", True, failed_value=0.0),
+        "identity": ScoreFacts("identity cosine", True, failed_value=0.0, bounds=CORRELATION),
         "verification": ScoreFacts(
-            "verification at FAR 1 %", True, tolerance=Tolerance(0, 2e-3, counted=True)
+            "verification at FAR 1 %",
+            True,
+            tolerance=Tolerance(0, 2e-3, counted=True),
+            bounds=SHARE,
         ),
     }
 

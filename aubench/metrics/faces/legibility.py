@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aubench.facs.expressions import AMBIGUOUS, load_expressions
-from aubench.metrics.metric import Metric, Need, ScoreFacts
+from aubench.metrics.metric import SHARE, Metric, Need, ScoreFacts
 from aubench.metrics.statistics.resampling import bootstrap_mean
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ class Legibility(Metric):
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LEGIBILITY})
     unprobed = "the vision-language model"
     scores: ClassVar[Mapping[str, ScoreFacts]] = {
-        "legibility": ScoreFacts("legibility", True, informative=False, failed_value=0.0),
+        "legibility": ScoreFacts(
+            "legibility", True, informative=False, failed_value=0.0, bounds=SHARE
+        ),
         "legibility_p": ScoreFacts(
             "legibility, probability", True, informative=False, failed_value=0.0
         ),

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aubench.metrics.metric import (
+    DISTANCE,
     Metric,
     Need,
     PairBatch,
@@ -111,9 +112,10 @@ class PerceptualDistance(Metric):
     order = 40
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PAIRS})
     paper = True
-    verifiable = True
     scores: ClassVar[Mapping[str, ScoreFacts]] = {
-        "lpips": ScoreFacts("LPIPS", False, headline=True, in_paper=True, failed_value=1.0),
+        "lpips": ScoreFacts(
+            "LPIPS", False, headline=True, in_paper=True, failed_value=1.0, bounds=DISTANCE
+        ),
     }
 
     def score(self, data: EvaluationData) -> list[ScoreRow]:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from aubench.facs import AUS
 from aubench.metrics.faces.own_points import expressive, own_points, regions
-from aubench.metrics.metric import Metric, Need, ScoreFacts, failed_note
+from aubench.metrics.metric import DISTANCE, Metric, Need, ScoreFacts, failed_note
 from aubench.metrics.statistics.groups import SubjectSums, mean_sums
 from aubench.metrics.statistics.resampling import bootstrap_mean, draw_counts, interval
 from aubench.storage.files import write_text
@@ -152,14 +152,15 @@ class Motion(Metric):
     order = 65
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DETECTORS, Need.INTENSITIES})
     paper = True
-    verifiable = True
     files: ClassVar[tuple[str, ...]] = ("motion.csv",)
     scores: ClassVar[Mapping[str, ScoreFacts]] = {
         "motion_gain": ScoreFacts("motion gain", True, ideal=1.0),
-        "motion_direction": ScoreFacts("motion: direction error", False, digits=1, unit="°"),
+        "motion_direction": ScoreFacts(
+            "motion: direction error", False, digits=1, unit="°", bounds=(0.0, 180.0)
+        ),
         "motion_spill": ScoreFacts("motion: spill-over", False, digits=2, unit="% of eyes"),
         "motion_distance": ScoreFacts(
-            "expression distance", False, digits=2, unit="% of eyes", headline=True
+            "expression distance", False, digits=2, unit="% of eyes", headline=True, bounds=DISTANCE
         ),
     }
 

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from aubench.metrics.metric import Metric, Need, PairBatch, PairStep, ScoreFacts
+from aubench.metrics.metric import (
+    CORRELATION,
+    DISTANCE,
+    Metric,
+    Need,
+    PairBatch,
+    PairStep,
+    ScoreFacts,
+)
 from aubench.metrics.statistics.resampling import bootstrap_mean
 
 if TYPE_CHECKING:
@@ -101,11 +109,12 @@ class Pixels(Metric):
     name = "pixels"
     order = 90
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PAIRS})
-    verifiable = True
     scores: ClassVar[Mapping[str, ScoreFacts]] = {
-        "rms": ScoreFacts("RMS", False, digits=2, unit="grey levels", failed_value=255.0),
-        "psnr": ScoreFacts("PSNR", True, digits=2, unit="dB", failed_value=0.0),
-        "ssim": ScoreFacts("SSIM", True, failed_value=0.0),
+        "rms": ScoreFacts(
+            "RMS", False, digits=2, unit="grey levels", failed_value=255.0, bounds=(0.0, 255.0)
+        ),
+        "psnr": ScoreFacts("PSNR", True, digits=2, unit="dB", failed_value=0.0, bounds=DISTANCE),
+        "ssim": ScoreFacts("SSIM", True, failed_value=0.0, bounds=CORRELATION),
     }
 
     def score(self, data: EvaluationData) -> list[ScoreRow]:

@@ -12,6 +12,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from aubench.plain_text import markdown_text, printable
 from aubench.report.tables.table import Cell, Column, Row, Table, marks, number
 
 if TYPE_CHECKING:
@@ -80,24 +81,27 @@ def caption(table: Table) -> str:
 
 def markdown(table: Table) -> str:
     """Return a Markdown table with its notes."""
-    lines = [f"**{caption(table)}**", ""]
-    heads = [table.corner, *(_head(table, column) for column in table.columns)]
+    lines = [f"**{markdown_text(caption(table))}**", ""]
+    heads = [table.corner, *(markdown_text(_head(table, column)) for column in table.columns)]
     lines.append("| " + " | ".join(heads) + " |")
     ruler = ["---", *("---:" if c.higher is not None else "---" for c in table.columns)]
     lines.append("| " + " | ".join(ruler) + " |")
     for section, rows in table.sections():
         if section:
-            lines.append(f"| *{section}* |" + " |" * len(table.columns))
+            lines.append(f"| *{markdown_text(section)}* |" + " |" * len(table.columns))
         for row in rows:
-            cells = [_label(table, row), *(_markdown_cell(table, cell) for cell in row.cells)]
+            cells = [
+                markdown_text(_label(table, row)),
+                *(_markdown_cell(table, cell) for cell in row.cells),
+            ]
             lines.append("| " + " | ".join(cells) + " |")
     lines.append("")
-    lines += [f"{line.replace('|', chr(92) + '|')}  " for line in footer(table)]
+    lines += [f"{markdown_text(line)}  " for line in footer(table)]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _markdown_cell(table: Table, cell: Cell) -> str:
-    text = plain(cell).replace("|", "\\|")
+    text = plain(cell) if cell.value is not None else markdown_text(plain(cell))
     if cell.rank:
         value, _, rest = text.partition(" [")
         value = f"**{value}**" if cell.rank == 1 else f"<u>{value}</u>"
@@ -239,7 +243,7 @@ def print_table(table: Table) -> None:
     out = console()
     print_grid(Grid(heads, rows, caption(table), left=words, prose=words), out)
     for line in footer(table, f"¹ best, ² second, {TIED}"):
-        out.print(line, soft_wrap=True)
+        out.print(printable(line), soft_wrap=True)
     out.print()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from aubench.metrics.registry import heading, headline
+from aubench.plain_text import markdown_text, printable
 from aubench.records.record import Record
 from aubench.report.figures.draw import markdown
 from aubench.report.leaderboards.boards import board, fresh_of
@@ -60,12 +61,18 @@ def _section(title: str, table: Table, records: dict[str, Record]) -> str:
     info = next(iter(records.values())).protocol
     body = markdown(table).split("\n", 2)[2]
     ids = "\n".join(
-        f"- {heading(key.split('|')[0])}: `{key.split('|', 1)[1]}`"
+        f"- {markdown_text(heading(key.split('|')[0]))}: `{_code(key.split('|', 1)[1])}`"
         for key in (column.key for column in table.columns)
         if not key.endswith("|")
     )
-    about = f"Version {info.version}, sha256 `{info.sha256[:12]}`, {info.size} px."
+    version, digest = markdown_text(info.version), _code(info.sha256[:12])
+    about = f"Version {version}, sha256 `{digest}`, {info.size} px."
     return f"## {title}\n\n{about}\n\n{body}\n{ids}\n"
+
+
+def _code(text: str) -> str:
+    """Return a text that ends no code span."""
+    return printable(text).replace("`", "'")
 
 
 def write_readme(folder: Path | None = None) -> Path:

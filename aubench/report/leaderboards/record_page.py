@@ -43,7 +43,7 @@ def _list(rows: Sequence[tuple[str, str]]) -> str:
 
 
 def _about(record: Record, source: str) -> str:
-    model, counts = record.model, record.counts
+    model = record.model
     seen = ", ".join(model.metrics_in_training)
     rows = [
         ("kind", "control, a yardstick" if model.control else "model"),
@@ -53,10 +53,25 @@ def _about(record: Record, source: str) -> str:
         ("scoring networks seen in training", f"{seen} †" if seen else "none"),
         ("licence", model.licence),
         ("citation", model.citation),
-        ("samples", f"{counts.generated:,} of {counts.asked:,}, {counts.failed:,} failed"),
+        ("verified", _verified(record)),
+        ("samples", _samples(record)),
     ]
     link = f'<p><a href="{escape(source)}">record as JSON</a></p>'
     return _list(rows) + link
+
+
+def _samples(record: Record) -> str:
+    counts = record.counts
+    text = f"{counts.generated:,} of {counts.asked:,}, {counts.failed:,} failed"
+    return text + (f", {counts.unsupported:,} left out" if counts.unsupported else "")
+
+
+def _verified(record: Record) -> str:
+    found = record.verified
+    if found is None:
+        return "no"
+    again = f"{found.made_again} images made again, {found.same_pixels} with the same pixels"
+    return f"all scores recomputed from the images; {again}"
 
 
 def _scores(title: str, rows: Sequence[ScoreRow]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aubench.comparison.pairs import Pairs, read_pairs
+from aubench.metrics.faces.target_likeness import alarming
 from aubench.records.record import Record, read_record
 from aubench.report.places import records as record_files
 from aubench.report.places import roots
@@ -77,4 +78,19 @@ def dagger(record: Record) -> tuple[str, ...]:
         )
     if record.counts.failed:
         notes.append(f"{record.counts.failed} of {record.counts.asked} samples failed.")
+    if not record.model.control:
+        notes += [line for line in (looked_up(record), copied(record)) if line]
     return tuple(notes)
+
+
+def looked_up(record: Record) -> str:
+    """Return the remark on a model that was told sample ids, empty for others."""
+    return "Was told sample ids: its images were found by them." if record.model.reads_ids else ""
+
+
+def copied(record: Record) -> str:
+    """Return the remark on images that are their targets, empty where there are hardly any."""
+    counts = record.counts
+    if not alarming(counts.like_targets, counts.generated):
+        return ""
+    return f"{counts.like_targets} of {counts.generated} images are their targets, or nearly."

@@ -22,9 +22,10 @@ def cell_of(score: ScoreRow) -> Cell:
     """Return the cell of one number, in the unit in which it is shown."""
     facts = shown_as(score.metric)
     scale = facts.scale
+    ends = None if score.ci is None else facts.clipped(score.ci)
     return Cell(
         value=None if score.value is None else score.value * scale,
-        interval=None if score.ci is None else (score.ci[0] * scale, score.ci[1] * scale),
+        interval=None if ends is None else (ends[0] * scale, ends[1] * scale),
         metric=score.metric,
         id=score.id,
         unit=facts.multiple,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from aubench.errors import AubenchError, suggest
 from aubench.metrics.action_units.au_scores import PER_AU
 from aubench.metrics.registry import heading, headline
+from aubench.plain_text import printable
 from aubench.records.record import Record, ScoreRow
-from aubench.report.tables.boards import seen_in_training
+from aubench.report.tables.boards import copied, seen_in_training
 from aubench.report.tables.cells import disagreeing, shown_as
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def format_score(row: ScoreRow | None, *, interval: bool = True) -> str:
     facts = shown_as(row.metric)
     text = facts.text(row.value)
     if interval and row.ci is not None:
-        text += f" [{facts.text(row.ci[0])}, {facts.text(row.ci[1])}]"
+        low, high = facts.clipped(row.ci)
+        text += f" [{facts.text(low)}, {facts.text(high)}]"
     return text + (APART if disagreeing(row) else "")
 
 
@@ -82,15 +84,17 @@ def print_record(record: Record, *, ids: bool = False) -> None:
         line = ", ".join(f"AU{r.metric.removeprefix(PER_AU)} {format_score(r)}" for r in per_au)
         out.print(f"  F1 of each AU: {line}")
     for line in _by_au(record):
-        out.print(line)
+        out.print(printable(line))
     for name, rows in record.subsets.items():
         if OF_AU.fullmatch(name) and not ids:
             continue
         line = ", ".join(f"{heading(r.metric)} {format_score(r)}" for r in rows)
-        out.print(f"  {name} (n = {rows[0].n if rows else 0}): {line}")
+        out.print(printable(f"  {name} (n = {rows[0].n if rows else 0}): {line}"))
     if record.model.metrics_in_training:
         seen = ", ".join(record.model.metrics_in_training)
-        out.print(f"† {record.model.name} was trained with {seen}")
+        out.print(printable(f"† {record.model.name} was trained with {seen}"))
+    if copied(record) and not record.model.control:
+        out.print(f"! {copied(record)}")
 
 
 BRIEF = ("au_skill", "motion_gain", "motion_distance", "identity", "fid")
@@ -255,5 +259,6 @@ def print_board(
         out.print("† trained with a network that also scores; see the record")
     if ids:
         for i, (metric, metric_id) in enumerate(columns):
-            out.print(f"({i + 1}) {heading(metric)}: {metric_id}", soft_wrap=True)
+            line = printable(f"({i + 1}) {heading(metric)}: {metric_id}")
+            out.print(line, soft_wrap=True)
     out.print()

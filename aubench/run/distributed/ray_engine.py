@@ -23,13 +23,13 @@ from typing import Any
 
 from aubench.errors import AubenchError, first_line
 from aubench.evaluate.parts import assemble, read_part
+from aubench.generators.plain_info import info_of
 from aubench.progress import bar
 from aubench.run.build_record import GenerationResult
 from aubench.run.config import Job
 from aubench.run.distributed.ray_task import ERROR, PieceInput, make_and_measure
 from aubench.run.distributed.shards import versions
 from aubench.run.execute import ImageBackend, check_weights_unchanged, supported
-from aubench.run.generator_state import info_of
 from aubench.stage_times import Meter, Spent
 from aubench.storage.files import sha256_bytes, write_bytes
 from aubench.storage.run_folder import RunFolder

@@ -143,9 +143,9 @@ def _loaded(piece: PieceInput, meter: Meter) -> tuple[Job, Loaded]:
 
 
 def _description(loaded: Loaded) -> dict[str, Any]:
+    from aubench.generators.plain_info import plain_info
     from aubench.generators.registry import weights_digest
     from aubench.run.distributed.shards import versions
-    from aubench.run.generator_state import plain_info
     from aubench.run.provenance import hardware
 
     return {

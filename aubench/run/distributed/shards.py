@@ -19,9 +19,9 @@ from aubench import __version__
 from aubench.errors import AubenchError
 from aubench.evaluate.parts import measure_part
 from aubench.generators.contract import GeneratorInfo
+from aubench.generators.plain_info import info_of, plain_info
 from aubench.run.config import RunConfig, prepare
 from aubench.run.execute import ensure_images, generate_locally
-from aubench.run.generator_state import info_of, plain_info
 from aubench.stage_times import COSTS, Meter
 from aubench.storage.files import sha256_json, write_text
 from aubench.storage.run_folder import SHARDS, RunFolder
@@ -98,7 +98,9 @@ class Finished:
     def write(self, path: Path) -> None:
         """Write JSON with a digest of it, atomically."""
         data = asdict(self)
-        write_text(path, json.dumps({**data, "sha256": sha256_json(data)}, indent=1) + "\n")
+        write_text(
+            path, json.dumps({**data, "sha256": sha256_json(data)}, indent=1) + "\n", durable=True
+        )
 
 
 def read_finished(path: Path) -> Finished:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from aubench.datasets import DEFAULT_DATASET
 from aubench.errors import AubenchError, suggest
-from aubench.storage.files import sha256_bytes, write_bytes, write_text
+from aubench.storage.files import sha256_bytes, sync, sync_tree, write_bytes, write_text
 from aubench.storage.text_files import read_text
 from aubench.study.design import orders, sealing, sources, trials
 from aubench.study.design.files import (
@@ -439,7 +439,9 @@ def _save(
         sealing.write_private(building / KEY, texts.key)
         sealing.write_private(building / SECRETS, text_of(secrets))
         sealing.write_private(building / LINKS, _links(tokens, leader))
+        sync_tree(building)
         building.rename(out)
+        sync(out.parent)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     rows = len(orders.williams(design.k))

@@ -54,7 +54,7 @@ def write_needed(needed: Needed, study: Path) -> Path:
     """
     if study.exists() and not is_plan(study):
         raise AubenchError(f"{study} exists", "choose another --out; a study is never overwritten")
-    write_text(study / NEEDED, text_of(needed))
+    write_text(study / NEEDED, text_of(needed), durable=True)
     return study / NEEDED
 
 

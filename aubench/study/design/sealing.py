@@ -39,7 +39,7 @@ def token_digest(token: str) -> str:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner reads."""
-    write_text(path, text)
+    write_text(path, text, durable=True)
     os.chmod(path, 0o600)  # noqa: PTH101 - the bits are the point
 
 

@@ -469,17 +469,21 @@ def serve(
     """
     import uvicorn
 
+    from aubench.study.server.slow_clients import BACKLOG, protocol
+
     require_filled(study)
     app = application(study, database)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening = socket.create_server((host, port), family=family, backlog=512)
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise AubenchError(
             f"cannot listen on {host}:{port}: {error.strerror}", "choose another --host or --port"
         ) from error
     config = uvicorn.Config(
         app,
+        http=protocol(),
+        backlog=BACKLOG,
         access_log=False,
         server_header=False,
         date_header=False,

@@ -57,6 +57,7 @@ class MagicFace(Generator):
         citation="Wei et al., MagicFace",
         summary="AU changes on a reference; needs restricted assets; 7 of our AUs only",
         needs="--weights",
+        reads_ids=True,  # to find images of background and pose
     )
 
     def __init__(
