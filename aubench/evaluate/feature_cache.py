@@ -156,7 +156,7 @@ def features(
     Returns:
         For each network name its arrays, float32 with N rows.
     """
-    from aubench.networks.inference import measure
+    from aubench.evaluate.measured_blocks import measure_in_blocks
 
     found: dict[str, Arrays] = {}
     wanted = []
@@ -170,7 +170,7 @@ def features(
         else:
             found[network.name] = cached
     if wanted:
-        for name, arrays in measure(keys, load, wanted, label=label).items():
+        for name, arrays in measure_in_blocks(keys, load, wanted, paths, label).items():
             network = next(n for n in wanted if n.name == name)
             key = content_key(content(), network.id, network.sha256)
             write_arrays(paths[name], key, arrays)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,7 @@ def measure(
     load: Callable[[Sequence[str]], Images],
     networks: Sequence[Network],
     *,
-    label: str = "measure",
+    label: str | None = "measure",
 ) -> dict[str, Arrays]:
     """Return for each network its arrays, with a row a key.
 
@@ -109,7 +110,7 @@ def measure(
         keys: What to load, in the order of the rows.
         load: Returns uint8 [B, H, W, 3] for some keys.
         networks: Networks that see every image.
-        label: Label of the progress bar.
+        label: Label of the progress bar, None for none.
 
     Raises:
         AubenchError: A network gave a value that is not finite; names the network and the key.
@@ -119,7 +120,7 @@ def measure(
     if len(set(names)) < len(names):
         raise ValueError(f"two networks of one name: {', '.join(names)}")
     out: dict[str, Arrays] = {name: {} for name in names}
-    with bar(len(keys), label, "img") as progress:
+    with bar(len(keys), label, "img") if label else nullcontext() as progress:
         for i in range(0, len(keys), CHUNK):
             asked = keys[i : i + CHUNK]
             images = load(asked)
@@ -132,7 +133,8 @@ def measure(
                     if i == 0:  # whole at once: parts to be joined would be there twice
                         rows[name] = np.empty((len(keys), *value.shape[1:]), value.dtype)
                     rows[name][i : i + len(value)] = value
-            progress.update(len(images))
+            if progress is not None:
+                progress.update(len(images))
     return out
 
 
