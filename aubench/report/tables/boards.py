@@ -68,9 +68,10 @@ def seen_in_training(record: Record, id_: str) -> list[str]:
 def dagger(record: Record) -> tuple[str, ...]:
     """Return the footnotes of a record: networks it has seen in training that also score it."""
     notes = []
-    if record.model.metrics_in_training:
-        seen = ", ".join(record.model.metrics_in_training)
-        notes.append(f"Measured after training with {seen}, which also scores it.")
+    seen = {name: None for row in record.scores for name in seen_in_training(record, row.id)}
+    if seen:
+        verb = "score" if len(seen) > 1 else "scores"
+        notes.append(f"Measured after training with {' and '.join(seen)}, which also {verb} it.")
     if record.counts.unsupported:
         notes.append(
             f"{record.counts.unsupported} of {record.counts.asked} samples ask for what the model "
