@@ -12,8 +12,8 @@ from PIL import Image
 from aubench.comparison.runs import open_run
 from aubench.errors import AubenchError
 from aubench.metrics.action_units.au_skill import skill
-from aubench.networks.face_landmarker.contours import CONTOURS
 from aubench.report.viewer.contents import contents
+from aubench.report.viewer.contours import CONTOURS
 from aubench.report.viewer.site import write_viewer
 
 NAMES = ("copy-reference", "oracle")

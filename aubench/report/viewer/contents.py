@@ -16,7 +16,7 @@ from aubench.errors import AubenchError
 from aubench.facs import AUS
 from aubench.metrics import registry
 from aubench.metrics.evaluation_data import EvaluationData
-from aubench.networks.face_landmarker.contours import CONTOURS
+from aubench.report.viewer.contours import CONTOURS
 
 if TYPE_CHECKING:
     from aubench.metrics.metric import ScoreFacts
