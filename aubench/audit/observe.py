@@ -406,7 +406,12 @@ def _looked_at(
     reader = PixelReader(source, size)
     contents = [content_key(source.fingerprint, str(size), *names) for names in keys]
     places = [{n.name: reference_path(content, n) for n in networks} for content in contents]
-    source.prefetch([key for names in keys for key in names], size, "render corrupted faces")
+    missing = [
+        names
+        for names, place in zip(keys, places, strict=True)
+        if not all(path.is_file() for path in place.values())
+    ]
+    source.prefetch([key for names in missing for key in names], size, "render corrupted faces")
     parts = []
     for i, (names, place) in enumerate(zip(keys, places, strict=True)):
         kind, level = plan.conditions[i]

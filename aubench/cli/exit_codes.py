@@ -52,6 +52,8 @@ def run_to_end(command: click.Command, words: Sequence[str], prog_name: str) -> 
         result = command.main(args=list(words), prog_name=prog_name, standalone_mode=False)
         return _flushed(result if isinstance(result, int) else OK)
     except BaseException as error:
+        if isinstance(error, SystemExit) and _by_click(error):
+            return _flushed(error.code)
         return report_error(error, words)
 
 
@@ -66,6 +68,14 @@ def _check_paths(words: Sequence[str]) -> None:
     except OSError as error:
         raise AubenchError("the working folder is gone", "change to another") from error
     check_utf8(*words, os.environ.get("AUBENCH_HOME", ""), here)
+
+
+def _by_click(error: SystemExit) -> bool:
+    """Whether click itself has ended the command, after a completion or where nobody reads."""
+    trace, last = error.__traceback__, ""
+    while trace is not None:
+        last, trace = str(trace.tb_frame.f_globals.get("__name__", "")), trace.tb_next
+    return last.partition(".")[0] == "click"
 
 
 def report_error(error: BaseException, words: Sequence[str]) -> int:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from aubench import __version__
 from aubench.errors import AubenchError
+from aubench.generators import registry
 from aubench.generators.contract import Generator
-from aubench.generators.registry import GROUP, generator_class
+from aubench.generators.registry import GROUP
 from aubench.storage.files import sha256_file, sha256_json
 
 LIBRARIES = ("torch", "diffusers")
@@ -64,7 +65,7 @@ def code_identity(name: str) -> CodeIdentity:
     versions = {"aubench": __version__, **{key: _installed(key) for key in LIBRARIES}}
     if package not in ("?", "aubench"):
         versions[package] = own
-    return CodeIdentity(code_digest(generator_class(name)), versions)
+    return CodeIdentity(code_digest(registry.generator_class(name)), versions)
 
 
 def _installed(name: str) -> str:
@@ -85,18 +86,23 @@ def code_digest(cls: type[Generator]) -> str:
     """
     files: dict[str, Path] = {}
     for base in cls.__mro__[: cls.__mro__.index(Generator)]:
-        top = base.__module__.partition(".")[0]
-        if top != "aubench":
-            files |= _files_of(top)
+        if base.__module__.partition(".")[0] != "aubench":
+            files |= _files_of(base.__module__)
     return sha256_json({name: sha256_file(path) for name, path in sorted(files.items())})
 
 
-def _files_of(top: str) -> dict[str, Path]:
-    """Return the files of a top module and of those beside it that it imports, by their names."""
-    file = getattr(sys.modules.get(top), "__file__", None)
+def _files_of(module: str) -> dict[str, Path]:
+    """Return the files of a module's package and of what it imports beside it, by their names.
+
+    The package is the outermost one that has a file; namespaces have none.
+    """
+    words = module.split(".")
+    outer = (".".join(words[: i + 1]) for i in range(len(words)))
+    files_of = ((name, getattr(sys.modules.get(name), "__file__", None)) for name in outer)
+    name, file = next(((name, file) for name, file in files_of if file), ("", None))
     if file is None:
-        raise AubenchError(f"the code of '{top}' is in no file", "install its package")
-    path = Path(file)
+        raise AubenchError(f"the code of '{module}' is in no file", "install its package")
+    path, top = Path(file), name.rpartition(".")[2]
     root = path.parent.parent if path.name.startswith("__init__.") else path.parent
     beside = _siblings(top, root)
     files: dict[str, Path] = {}

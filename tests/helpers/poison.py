@@ -47,7 +47,7 @@ class Poisoned(Generator):
             if request.sample_id in named("kill"):
                 with (PLACE / "killed").open("a") as stream:
                     stream.write(f"{request.sample_id} {len(batch)}\\n")
-                os._exit(9)
+                os.kill(os.getpid(), 9)
             if request.sample_id in named("fail"):
                 raise SampleFailure(request.sample_id, "no face")
             if request.sample_id in named("unsupported"):

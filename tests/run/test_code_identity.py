@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from importlib import import_module
 
 import pytest
 from foreign_plugins import forget, write_plugin
@@ -10,6 +11,7 @@ from foreign_plugins import forget, write_plugin
 from aubench.errors import AubenchError
 from aubench.generators import code_identity as module
 from aubench.generators.code_identity import code_identity
+from aubench.generators.contract import Generator
 from aubench.run.execute import RunConfig, execute
 from aubench.storage.run_folder import ledger_line, read_line
 
@@ -143,3 +145,21 @@ def test_our_own_generators_have_one_too():
     assert found.versions.keys() == {"aubench", "torch", "diffusers"}
     assert found.sha256 == code_identity("oracle").sha256 != code_identity("vqauface").sha256
     assert len(found.tag) == 16 and found.tag != code_identity("vqauface").tag
+
+
+def test_a_package_in_a_namespace_is_found(tmp_path, monkeypatch):
+    """The folder of the namespace has no file of its own."""
+    package = tmp_path / "company" / "model"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "plug.py").write_text("1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("company", "company.model", "company.model.plug"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    import_module("company.model.plug")
+    cls = type("Model", (Generator,), {"__module__": "company.model.plug"})
+    before = module.code_digest(cls)
+    (package / "plug.py").write_text("2\n")
+    assert module.code_digest(cls) != before
+    with pytest.raises(AubenchError, match="the code of 'nowhere' is in no file"):
+        module.code_digest(type("Typed", (Generator,), {"__module__": "nowhere"}))
