@@ -44,7 +44,7 @@ def is_target(made: Images, target: Images, reference: Images | None) -> npt.NDA
 
 def _distance(a: Images, b: Images) -> npt.NDArray[np.float64]:
     difference = a.astype(np.float32) - b.astype(np.float32)
-    return np.sqrt(np.square(difference).mean((1, 2, 3), dtype=np.float64))
+    return np.asarray(np.sqrt(np.square(difference).mean((1, 2, 3), dtype=np.float64)))
 
 
 def likeness_step() -> PairStep:
