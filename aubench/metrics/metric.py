@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -65,7 +65,7 @@ class Tolerance:
 
 ROUNDING = 1e-5
 """By which a value may be beyond its bounds: a distance of zero may come out below it."""
-INFINITY = float("inf")
+INFINITY: float = inf
 Bounds = tuple[float, float]
 ANY: Bounds = (-INFINITY, INFINITY)
 SHARE: Bounds = (0.0, 1.0)

@@ -14,6 +14,7 @@ from aubench.metrics.action_units.leakage import Control
 from aubench.metrics.evaluation_data import EvaluationData
 from aubench.networks.network_choice import NetworkChoice, chosen
 from aubench.records.record import read_record
+from aubench.submission.bundle import write_sums
 
 N = 40
 MISSING = "weights 'mp-face' are missing; `aubench weights fetch mp-face`"
@@ -239,6 +240,7 @@ def test_a_bundle_tells_the_witness_with_and_without_its_weights(
     record = (tmp_path / "bundle" / "record.json").read_text("utf-8")
     value = read_record(tmp_path / "bundle" / "record.json").score("f1_witness").value
     (tmp_path / "bundle" / "record.json").write_text(record.replace(str(value), "0.987654"))
+    write_sums(tmp_path / "bundle")
     forged = aubench("verify", "bundle", "--images", 0)
     assert forged.returncode != 0 and "f1_witness is stated as 0.987654" in forged.stdout
 
