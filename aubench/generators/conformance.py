@@ -422,6 +422,7 @@ CHECKS = {
     "determinism": _repeats,
     "batch": _alone,
     "order": _reversed,
+    "names": _renamed,
     "reload": _reloaded,
     "requests": _untouched,
     "seeds": _seeds,

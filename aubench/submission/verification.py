@@ -20,6 +20,7 @@ from aubench.errors import AubenchError
 from aubench.metrics import registry
 from aubench.metrics.faces.target_likeness import alarming
 from aubench.metrics.metric import Tolerance
+from aubench.metrics.subject_groups import SubjectGroups
 from aubench.records.record import Record, ScoreRow, Verified
 from aubench.storage.run_folder import RunFolder, pixel_digest, write_png
 from aubench.submission.bundle import Bundle, changed_files, read_bundle
@@ -275,7 +276,10 @@ def _metrics(case: _Case) -> tuple[str, ...]:
     if not record.counts.limited:
         usual = registry.profile("paper", graded=case.protocol.definition.graded)
     owners = [registry.owner(row.metric) for row in record.scores]
-    return tuple(dict.fromkeys([*(one.name for one in owners if one is not None), *usual]))
+    # Groups of subjects are rows of other metrics, and the metric has none of its own.
+    split = [SubjectGroups.name] if record.groups else []
+    named = [one.name for one in owners if one is not None]
+    return tuple(dict.fromkeys([*named, *split, *usual]))
 
 
 def _networks(record: Record) -> NetworkChoice:
