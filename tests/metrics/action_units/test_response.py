@@ -228,18 +228,23 @@ def test_aaad_leaves_out_what_asks_for_nothing(samples):
 
 
 def test_generators_are_told_intensities_in_their_own_way():
-    from dataclasses import make_dataclass
-
-    from aubench.generators.contract import Generator
+    from aubench.generators.contract import Generator, GeneratorInfo
     from aubench.generators.requests import requests
 
     part = load_protocol("intensity").samples().limit(20)
-    info = make_dataclass("Info", ["inputs"])
 
     def ask(*inputs):
-        generator = type(
-            "One", (Generator,), {"info": info(frozenset(inputs)), "load": None, "generate": None}
+        info = GeneratorInfo(
+            name="one",
+            inputs=frozenset(inputs),
+            size=128,
+            training="none",
+            trained_on=(),
+            metrics_in_training=(),
+            licence="MIT",
+            citation="none",
         )
+        generator = type("One", (Generator,), {"info": info, "load": None, "generate": None})
         return requests(part, None, generator(), range(len(part)), 128)
 
     by_label, by_text = ask("au"), ask("text")
