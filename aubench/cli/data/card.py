@@ -11,8 +11,12 @@ from aubench.cli.output import Result, results, written
 
 
 @click.command()
-@click.argument("name", shell_complete=complete.dataset)
-@click.option("--protocol", help="One of its protocols, in place of the whole data set.")
+@click.argument("data", metavar="NAME", shell_complete=complete.dataset)
+@click.option(
+    "--protocol",
+    shell_complete=complete.protocol,
+    help="One of its protocols, in place of the whole data set.",
+)
 @click.option(
     "--facts",
     "facts_file",
@@ -26,7 +30,7 @@ from aubench.cli.output import Result, results, written
     help="Folder to write, absent or empty.",
 )
 @results
-def card(name: str, protocol: str | None, facts_file: Path | None, out: Path) -> Result:
+def card(data: str, protocol: str | None, facts_file: Path | None, out: Path) -> Result:
     """Describe data set NAME: Croissant 1.1 (croissant.json) and a datasheet (README.md).
 
     Beside them lie the tables that they name. Of data under an agreement no image and no row is
@@ -38,9 +42,9 @@ def card(name: str, protocol: str | None, facts_file: Path | None, out: Path) ->
     from aubench.protocols.cards.facts import read_facts
     from aubench.protocols.protocol import load_protocol
 
-    facts = read_facts(name, facts_file)
-    source = find_dataset(name)
-    found = of_dataset(source) if protocol is None else of_protocol(load_protocol(protocol, name))
+    facts = read_facts(data, facts_file)
+    source = find_dataset(data)
+    found = of_dataset(source) if protocol is None else of_protocol(load_protocol(protocol, data))
     files = write_card(found, facts, out)
     if facts.lacking:
         lacking = ", ".join(facts.lacking)
