@@ -67,13 +67,17 @@ def export(what: Export, layout: str, out: Path) -> int:
             f"unknown layout '{layout}'{suggest(layout, LAYOUTS)}",
             f"choose from {', '.join(LAYOUTS)}",
         )
-    with _whole_folder(out) as place:
+    with whole_folder(out) as place:
         return LAYOUTS[layout](what, place)
 
 
 @contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """Hand out a folder beside ``out`` that takes its place once all is written."""
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Hand out a folder beside ``out`` that takes its place once all is written.
+
+    Raises:
+        AubenchError: There is something at ``out``.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise AubenchError(f"{out} is there already", "choose another --out")
     place = out.with_name(f"{out.name}.part")

@@ -1,8 +1,9 @@
-"""What a system without code here needs to take part: requests as a table, references as PNG."""
+"""What a system without code here needs: requests as a table, references and targets as PNG."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from aubench.datasets.samples import ImageSource, SampleSet
 
 TABLE, REFERENCES, CARD = "requests.csv", "references", "card.toml"
+TARGET_TABLE, TARGETS = "targets.csv", "targets"
 CARD_TEXT = """\
 # Put this file beside your images and say what made them; all of it goes to the record.
 # What you leave out is recorded as unknown.
@@ -78,18 +80,66 @@ def write_prompts(samples: SampleSet, images: ImageSource, out: Path, size: int)
         reference=[names[str(key)] for key in frame["reference"]], size=size
     )
     text = table.to_csv(index=False, float_format="%.4g", lineterminator="\n")
-    place = out / TABLE
-    if place.is_file() and place.read_text(encoding="utf-8") != text:
-        raise AubenchError(f"{place} holds other requests", "choose another --out")
-    images.prefetch(keys, size, "references")
-    with bar(len(keys), "write", "img") as progress:
-        for key in keys:
-            image = images.load(key, size)
-            if not _holds(out / names[key], image):
-                write_png(out / names[key], image)
-            progress.update(1)
-    with atomic_path(place) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    faces = {names[key]: key for key in keys}
+    _write_faces(_Faces(images, size, "references"), faces, out, TABLE, text)
     if not (out / CARD).is_file():
         write_text(out / CARD, CARD_TEXT)
     return len(keys)
+
+
+def write_targets(samples: SampleSet, images: ImageSource, out: Path, size: int) -> int:
+    """Write ``targets.csv`` and ``targets/SAMPLE_ID.png``, the faces that were asked for.
+
+    Columns: ``sample_id``, ``subject``, ``combination``, ``strata``, ``target`` (file, empty where
+    a sample has none). Taken up again as ``write_prompts`` is.
+
+    Returns:
+        The number of target faces.
+
+    Raises:
+        AubenchError: The folder holds the targets of something else, or cannot be written.
+    """
+    frame = samples.frame
+    shown = frame[frame["target"].notna()]
+    files = {
+        f"{TARGETS}/{name}.png": str(key)
+        for name, key in zip(shown["sample_id"], shown["target"], strict=True)
+    }
+    table = frame[["sample_id", "subject", "combination", "strata"]].assign(
+        target=[
+            f"{TARGETS}/{name}.png" if there else ""
+            for name, there in zip(frame["sample_id"], frame["target"].notna(), strict=True)
+        ]
+    )
+    text = table.to_csv(index=False, lineterminator="\n")
+    _write_faces(_Faces(images, size, "targets"), files, out, TARGET_TABLE, text)
+    return len(files)
+
+
+@dataclass(frozen=True)
+class _Faces:
+    """Where faces come from, their side in pixels, and what a progress bar calls them."""
+
+    images: ImageSource
+    size: int
+    label: str
+
+
+def _write_faces(faces: _Faces, files: dict[str, str], out: Path, table: str, text: str) -> None:
+    """Write faces by file and key, those that are not there yet, and then their table.
+
+    Raises:
+        AubenchError: The folder holds another table.
+    """
+    place = out / table
+    if place.is_file() and place.read_text(encoding="utf-8") != text:
+        raise AubenchError(f"{place} holds other {Path(table).stem}", "choose another --out")
+    faces.images.prefetch(list(dict.fromkeys(files.values())), faces.size, faces.label)
+    with bar(len(files), "write", "img") as progress:
+        for name, key in files.items():
+            image = faces.images.load(key, faces.size)
+            if not _holds(out / name, image):
+                write_png(out / name, image)
+            progress.update(1)
+    with atomic_path(place) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")

@@ -125,3 +125,15 @@ def test_whoever_exports_restricted_faces_is_told(monkeypatch, tmp_path, capsys)
     monkeypatch.setattr("aubench.datasets.restricted", lambda name: True)
     cli.main([*words, str(tmp_path / "kept")], standalone_mode=False)
     assert "images of synfacs are restricted: keep them" in capsys.readouterr().err
+
+
+def test_targets_of_restricted_data_are_written_only_on_demand(monkeypatch, tmp_path, capsys):
+    words = ["protocol", "export", "conflict", "--limit", "2", "--size", "32", "--images", "--out"]
+    monkeypatch.setattr("aubench.datasets.restricted", lambda name: True)
+    with pytest.raises(AubenchError, match="no target is written") as caught:
+        cli.main([*words, str(tmp_path / "kept")], standalone_mode=False)
+    assert "--restricted-faces" in caught.value.hint
+    assert not (tmp_path / "kept").exists()
+    cli.main([*words, str(tmp_path / "kept"), "--restricted-faces"], standalone_mode=False)
+    assert "2 target faces" in capsys.readouterr().out
+    assert len(list((tmp_path / "kept" / "targets").iterdir())) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import click
 from aubench.cli import completion as complete
 from aubench.cli.data.protocol_draw import draw, reveal, seal
 from aubench.cli.data.protocol_freeze import freeze
-from aubench.cli.options import data_option
+from aubench.cli.options import data_option, gather_options
 from aubench.cli.output import Result, results, written
 
 if TYPE_CHECKING:
@@ -107,19 +108,47 @@ def verify(name: str, data: str) -> Result:
     return Result({"name": name, "holds": True, **found}, lines)
 
 
+@dataclass(frozen=True)
+class Exported:
+    """What is exported, and where to.
+
+    Attributes:
+        out: Folder.
+        limit: The samples of ``aubench run --limit``; None for all.
+        size: Pixels; None for the protocol's.
+        targets: Target faces too.
+        restricted_faces: Targets of a data set under an agreement too.
+    """
+
+    out: Path
+    limit: int | None = None
+    size: int | None = None
+    targets: bool = False
+    restricted_faces: bool = False
+
+
 @protocol.command()
 @click.argument("name", shell_complete=complete.protocol)
 @data_option()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--limit", type=click.IntRange(min=2), help="The samples of `aubench run --limit`.")
 @click.option("--size", type=click.IntRange(32, 1024), help="Pixels [the protocol's].")
+@click.option("--images", "targets", is_flag=True, help="Also write the target faces.")
+@click.option(
+    "--restricted-faces",
+    is_flag=True,
+    help="With --images: also of a data set whose images must stay on your machines.",
+)
+@gather_options(Exported, "what")
 @results
-def export(name: str, data: str, out: Path, limit: int | None, size: int | None) -> Result:
+def export(name: str, data: str, what: Exported) -> Result:
     """Write what a system without code here needs: texts, AUs, seeds, reference faces.
 
-    Its images, named by sample id, are scored by `aubench run --model images --images DIR`.
+    Its images, named by sample id, are scored by `aubench run --model images --images DIR`. With
+    --images the whole protocol is files: targets as PNG and a table of them. The same command
+    takes up again what was interrupted.
     """
-    return _export(name, data, out, limit, size)
+    return _export(name, data, what)
 
 
 @click.command()
@@ -135,20 +164,32 @@ def export_prompts(
     name: str, data: str, out: Path | None, limit: int | None, size: int | None
 ) -> Result:
     """Write what a system without code here needs; the same as `aubench protocol export`."""
-    return _export(name, data, out or Path("prompts") / f"{data}-{name}", limit, size)
+    folder = out or Path("prompts") / f"{data}-{name}"
+    return _export(name, data, Exported(folder, limit, size))
 
 
-def _export(name: str, data: str, out: Path, limit: int | None, size: int | None) -> Result:
+def _export(name: str, data: str, what: Exported) -> Result:
     from aubench.datasets import image_source, restricted
-    from aubench.generators.prompts import write_prompts
+    from aubench.errors import AubenchError
+    from aubench.generators.prompts import write_prompts, write_targets
     from aubench.protocols.protocol import load_protocol
 
     found = load_protocol(name, data)
-    samples = found.samples() if limit is None else found.samples().limit(limit)
-    count = write_prompts(samples, image_source(data), out, size or found.size)
-    if restricted(data):
+    closed = restricted(data)
+    if what.targets and closed and not what.restricted_faces:
+        raise AubenchError(
+            f"images of {data} are restricted, so no target is written",
+            "leave out --images, or add --restricted-faces if your agreement allows it",
+        )
+    samples = found.samples() if what.limit is None else found.samples().limit(what.limit)
+    images, size = image_source(data), what.size or found.size
+    references = write_prompts(samples, images, what.out, size)
+    targets = write_targets(samples, images, what.out, size) if what.targets else 0
+    if closed:
         click.echo(
             f"images of {data} are restricted: keep them where its agreement allows", err=True
         )
-    line = f"wrote {len(samples)} requests and {count} reference faces to {out}"
-    return written(out, line=line, requests=len(samples), references=count)
+    more = f", {targets} target faces" if what.targets else ""
+    line = f"wrote {len(samples)} requests, {references} reference faces{more} to {what.out}"
+    counts = {"requests": len(samples), "references": references, "targets": targets}
+    return written(what.out, line=line, **counts)

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from aubench.cli.data.card import card
 from aubench.cli.data.export import export
 from aubench.cli.data.import_ import import_, list_
 from aubench.cli.data.set import set_
@@ -26,7 +27,7 @@ def data() -> None:
     """Build or look at the synthetic faces; import your own data."""
 
 
-for _command in (export, import_, list_, set_, text):
+for _command in (card, export, import_, list_, set_, text):
     data.add_command(_command)
 
 
