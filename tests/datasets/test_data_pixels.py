@@ -1,6 +1,7 @@
 """Imports look at pixels: one picture of two people, no picture at all, pictures of one colour."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,11 +10,12 @@ from import_parts import bring, faults
 from PIL import Image
 
 from aubench.datasets.frozen_splits import check_pixels
-from aubench.datasets.imported.files import INDEX, folder_of, read_index
+from aubench.datasets.imported.files import INDEX, folder_of, read_index, read_record
 from aubench.errors import AubenchError
 from aubench.facs import AUS
 from aubench.protocols.freeze import freeze_own
 from aubench.protocols.protocol import load_protocol, verify
+from aubench.storage.files import sha256_file
 
 PEOPLE = ("ann", "ben", "cem", "dea", "eva", "fay")
 
@@ -79,7 +81,9 @@ def test_a_protocol_with_one_picture_in_train_and_test_is_refused(home, tmp_path
         frame["subject"].isin(names) for names in (frozen.split.train, frozen.split.test)
     )
     frame.loc[frame[test].index[0], "pixels"] = frame.loc[frame[train].index[0], "pixels"]
-    frame.to_parquet(folder_of("mine") / INDEX, index=False)  # as an older import had left it
+    index = folder_of("mine") / INDEX
+    frame.to_parquet(index, index=False)  # as an older import had left it
+    replace(read_record("mine"), index_sha256=sha256_file(index)).write()
     for check in (lambda: freeze_own("test2k", "mine", samples=2), lambda: verify(place)):
         with pytest.raises(AubenchError, match=r"of train and mine/.* of test are the same image"):
             check()

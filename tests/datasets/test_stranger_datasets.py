@@ -187,13 +187,7 @@ def test_a_scaffolded_package_goes_the_whole_way(aubench_home, tmp_path):
     call("leaderboard", "build", "--leaderboards", boards, "--out", tmp_path / "pages")
     assert any("squares" in p.read_text() for p in (tmp_path / "pages").rglob("*.html"))
     call("submit", tmp_path / "nearest", "--out", tmp_path / "bundle")
-    done = subprocess.run(
-        [sys.executable, "-c", "from aubench.cli.main import main; main()", "verify", "bundle"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, **home},
-    )
+    done = forked.call(("verify", "bundle"), folder=tmp_path, path=[site], AUBENCH_HOME=home)
     assert "8 images made again, 8 with the same pixels" in done.stdout
     wrong = [line for line in done.stdout.splitlines() if line.startswith("✗")]
     assert wrong and all("leaves out metric" in line for line in wrong), done.stdout

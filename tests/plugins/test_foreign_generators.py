@@ -201,7 +201,7 @@ def test_the_suite_judges_answers_and_not_memory(tmp_path, monkeypatch):
         verdicts = check_generator(Subject(name, adversarial=False, count=2))
         return {v.name for v in verdicts if v.passed is False}
 
-    assert failed("noise") == {"determinism", "batch", "order", "reload"}
+    assert failed("noise") == {"determinism", "batch", "order", "names", "reload"}
     assert failed("buffer") == set() == failed("global")
     assert failed("writer") == {"requests"}
     assert failed("masked") == {"images"}
