@@ -97,8 +97,16 @@ def turned():
         sys.exit(0)
 
 
+@pytest.fixture
+def heard():
+    """Ctrl-C as in a terminal: a job in the background of a shell is started deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("block", [press, swallowed, turned], ids=lambda f: f.__name__)
-def test_the_users_ctrl_c_always_passes(block):
+def test_the_users_ctrl_c_always_passes(block, heard):
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         behind(lambda: behind(block))
