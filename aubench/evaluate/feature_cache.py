@@ -107,7 +107,8 @@ class PixelReader:
     """
 
     def __init__(self, images: ImageSource, size: int) -> None:
-        self.images, self.size = images, size
+        self.images: ImageSource = images
+        self.size: int = size
         self._digests: dict[str, str] = {}
 
     def load(self, keys: Sequence[str]) -> Images:

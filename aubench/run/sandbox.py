@@ -87,14 +87,16 @@ class _Child:
 
         import torch
 
-        self.name = wanted.model
-        self.place = tempfile.TemporaryDirectory(prefix="aubench-sandbox-")
+        self.name: str = wanted.model
+        self.place: tempfile.TemporaryDirectory[str] = tempfile.TemporaryDirectory(
+            prefix="aubench-sandbox-"
+        )
         mine, theirs = socket.socketpair()
         environment = {**os.environ, "AUBENCH_HOME": self.place.name, "PYTHONSAFEPATH": "1"}
         weights = home() / "weights"
         if weights.is_dir():
             Path(self.place.name, "weights").symlink_to(weights.resolve())
-        self.process = subprocess.Popen(
+        self.process: subprocess.Popen[bytes] = subprocess.Popen(
             [sys.executable, "-m", sandbox_process.__name__, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             env=environment,
@@ -103,10 +105,10 @@ class _Child:
             stdout=sys.stderr.fileno() if _has_number(sys.stderr) else subprocess.DEVNULL,
         )
         theirs.close()
-        self.connection = Connection(mine.detach())
+        self.connection: Connection[Any, Any] = Connection(mine.detach())
         places = (home(), data_home(), Path.cwd() / "runs", shipped("protocols"))
         closed = [*(str(p.resolve()) for p in places), f"/proc/{os.getpid()}", *_hidden()]
-        self.told = self.ask(
+        self.told: Any = self.ask(
             "load",
             {
                 "path": sys.path,

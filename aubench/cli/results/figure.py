@@ -42,6 +42,14 @@ def _faces(path: Path, allowed: bool) -> Any:
     return run
 
 
+def _with_numbers(path: Path) -> Result:
+    """Return a figure and the numbers that were written beside it."""
+    from aubench.report.figures.style import numbers_of
+
+    numbers = numbers_of(path)
+    return written(path, numbers, line=f"wrote {path}, its numbers to {numbers}")
+
+
 def _records(command: Command) -> Command:
     for option in (
         click.option(
@@ -127,7 +135,7 @@ def heat_map(run: Path, out: Path) -> Result:
     from aubench.comparison.runs import open_run
     from aubench.report.figures import scores as figure_scores
 
-    return written(figure_scores.heat_map(open_run(run), out))
+    return _with_numbers(figure_scores.heat_map(open_run(run), out))
 
 
 @figure.command()
@@ -140,7 +148,7 @@ def radar(
     """F1 of each AU of the records of a protocol."""
     from aubench.report.figures import scores as figure_scores
 
-    return written(figure_scores.radar(_read(data, protocol, models, folder), out))
+    return _with_numbers(figure_scores.radar(_read(data, protocol, models, folder), out))
 
 
 @figure.command()
@@ -166,7 +174,7 @@ def scatter(
     from aubench.report.figures import scores as figure_scores
 
     found = _read(data, protocol, models, folder)
-    return written(figure_scores.scatter(found, out, x, y))
+    return _with_numbers(figure_scores.scatter(found, out, x, y))
 
 
 @figure.command()
@@ -187,7 +195,7 @@ def combinations(
     from aubench.report.figures import scores as figure_scores
 
     found = _read(data, protocol, models, folder)
-    return written(figure_scores.combinations(found, out, metric))
+    return _with_numbers(figure_scores.combinations(found, out, metric))
 
 
 @figure.command()
@@ -200,4 +208,4 @@ def curves(logs: tuple[Path, ...], out: Path) -> Result:
     """Training curves from logs (.jsonl, .csv with a column step) or cards with a history."""
     from aubench.report.figures import scores as figure_scores
 
-    return written(figure_scores.curves(logs, out))
+    return _with_numbers(figure_scores.curves(logs, out))

@@ -15,8 +15,9 @@ from aubench.errors import AubenchError, first_line
 from aubench.facs import AUS
 from aubench.metrics.action_units.au_scores import leakage_matrix
 from aubench.metrics.registry import heading
-from aubench.records.record import Record
-from aubench.report.figures.style import MAP, draw, style
+from aubench.records.record import Record, ScoreRow
+from aubench.report.figures.labels import label_points
+from aubench.report.figures.style import MAP, Row, draw, style
 from aubench.storage.tables import read_table
 from aubench.storage.text_files import parse_json, read_json, read_text
 
@@ -37,20 +38,45 @@ def radar(records: Sequence[Record], path: Path) -> Path:
     if len(ids) > 1:
         raise AubenchError("the records were measured differently", f"ids: {', '.join(ids)}")
     angles = np.linspace(0, 2 * np.pi, len(AUS), endpoint=False)
+    kinds = _kinds(records)
 
     def fill(figure: Figure) -> None:
         panel: Any = figure.add_subplot(projection="polar")
         panel.set_theta_zero_location("N")
         panel.set_theta_direction(-1)
-        for i, (name, values) in enumerate(lines.items()):
-            closed = [*values, values[0]]
-            panel.plot([*angles, angles[0]], closed, label=name, ms=3, lw=1.2, **style(i))
+        for name, values in lines.items():
+            closed, kind = [*values, values[0]], kinds[name]
+            panel.plot([*angles, angles[0]], closed, label=name, ms=3, **kind)
         panel.set_xticks(angles, [f"AU{au}" for au in AUS])
         panel.set_ylim(0, 1)
+        panel.set_rlabel_position(15)  # between the spokes of AU1 and AU2
+        panel.tick_params("y", labelsize=6, colors="0.45")
+        panel.grid(color="0.85", lw=0.6)
         panel.set_title(f"F1 of each AU\n{', '.join(sorted(ids))}", fontsize=7)
         panel.legend(loc="upper left", bbox_to_anchor=(1.05, 1.0), frameon=False)
 
-    return draw(path, (5.2, 3.6), fill)
+    names = [f"AU{au}" for au in AUS]
+    numbers: list[Row] = [
+        {"model": model, "au": name, "f1": value}
+        for model, values in lines.items()
+        for name, value in zip(names, values, strict=True)
+    ]
+    return draw(path, (5.2, 3.6), fill, numbers)
+
+
+def _kinds(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
+    """Return how each record's line looks: models in colours, controls thin and grey."""
+    out: dict[str, dict[str, Any]] = {}
+    models = controls = 0
+    for record in records:
+        if record.model.control:
+            kind = style(controls) | {"color": "0.55", "lw": 0.8}
+            controls += 1
+        else:
+            kind = style(models) | {"lw": 1.6}
+            models += 1
+        out[record.model.name] = kind
+    return out
 
 
 def _f1(record: Record) -> list[float]:
@@ -92,7 +118,13 @@ def heat_map(run: Run, path: Path) -> Path:
         about = f"{data.reference_set}, N = {len(data):,}, {judge}"
         figure.suptitle(f"{about}; off the diagonal: detected where not commanded", fontsize=7)
 
-    return draw(path, (8.6, 4.4), fill)
+    numbers: list[Row] = [
+        {"faces": name, "commanded": row, "detected": column, "share": float(values[i, j])}
+        for name, values in matrices.items()
+        for i, row in enumerate(names)
+        for j, column in enumerate(names)
+    ]
+    return draw(path, (8.6, 4.4), fill, numbers)
 
 
 def _matrix(panel: Any, values: Matrix, rows: Sequence[str], columns: Sequence[str]) -> Any:
@@ -146,21 +178,34 @@ def scatter(records: Sequence[Record], path: Path, x: str = "fid", y: str = "aaa
                 ms=6,
                 capsize=2,
                 lw=1,
-                label=record.model.name,
                 **hollow,
             )
         for axis, row in ((panel.set_xlabel, points[0][1]), (panel.set_ylabel, points[0][2])):
             arrow = "↑" if row.higher_is_better else "↓"
             axis(f"{heading(row.metric)} {arrow}")
-        panel.legend(frameon=False, title="controls hollow", fontsize=7, title_fontsize=7)
         info = points[0][0].protocol
-        panel.set_title(f"{info.dataset}/{info.name} {info.version}, intervals 95 %", fontsize=8)
+        about = f"{info.dataset}/{info.name} {info.version}, intervals 95 %, controls hollow"
+        panel.set_title(about, fontsize=8)
+        panel.margins(0.12)
+        names = [record.model.name for record, _, _ in points]
+        places = [(a.value or 0.0, b.value or 0.0) for _, a, b in points]
+        label_points(panel, names, places)
         ids = f"{x}: {points[0][1].id}\n{y}: {points[0][2].id}"
         if others:
             ids += f"\nleft out, measured otherwise: {', '.join(others)}"
         figure.supxlabel(ids, fontsize=5)
 
-    return draw(path, (5.2, 3.8), fill)
+    numbers: list[Row] = [_numbers(record, a, b) for record, a, b in points]
+    return draw(path, (5.2, 3.8), fill, numbers)
+
+
+def _numbers(record: Record, *rows: ScoreRow) -> Row:
+    """Return values and ends of the intervals of a record's scores."""
+    out: Row = {"model": record.model.name}
+    for row in rows:
+        low, high = row.ci or (None, None)
+        out |= {row.metric: row.value, f"{row.metric} low": low, f"{row.metric} high": high}
+    return out
 
 
 def _reach(value: float | None, ci: tuple[float, float] | None) -> Matrix | None:
@@ -186,9 +231,16 @@ def combinations(records: Sequence[Record], path: Path, metric: str = "au_f1") -
         panel = figure.subplots()
         image = _matrix(panel, values, names, heads)
         figure.colorbar(image, ax=panel, label=heading(metric))
-        panel.set_title(f"{info.dataset}/{info.name} {info.version}")
+        white = ", white: not measured" if not np.isfinite(values).all() else ""
+        panel.set_title(f"{info.dataset}/{info.name} {info.version}{white}")
 
-    return draw(path, (2.2 + 0.7 * len(heads), 1.3 + 0.35 * len(names)), fill)
+    numbers: list[Row] = [
+        {"model": head, "stratum": name, metric: float(values[i, j])}
+        for j, head in enumerate(heads)
+        for i, name in enumerate(names)
+    ]
+    size = (2.2 + 0.7 * len(heads), 1.3 + 0.35 * len(names))
+    return draw(path, size, fill, numbers)
 
 
 def _subset(record: Record, name: str, metric: str) -> float:
@@ -274,4 +326,10 @@ def curves(paths: Sequence[Path], path: Path) -> Path:
             panel.set_xlabel("step", fontsize=7)
         panels.flat[0].legend(frameon=False, fontsize=6)
 
-    return draw(path, (2.4 * across + 0.4, 1.9 * down + 0.2), fill)
+    numbers: list[Row] = [
+        {"log": label, "quantity": name, "step": x, "value": y}
+        for label, log in logs.items()
+        for name, (xs, ys) in log.items()
+        for x, y in zip(xs, ys, strict=True)
+    ]
+    return draw(path, (2.4 * across + 0.4, 1.9 * down + 0.2), fill, numbers)

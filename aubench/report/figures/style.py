@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+from collections.abc import Callable, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aubench.errors import AubenchError
-from aubench.storage.files import atomic_path
+from aubench.storage.files import atomic_path, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,13 +50,25 @@ def style(index: int) -> dict[str, Any]:
     }
 
 
-def draw(path: Path, size: tuple[float, float], fill: Callable[[Figure], None]) -> Path:
-    """Draw a figure and write it; the suffix names the format.
+Row = dict[str, str | float | None]
+"""What a figure shows of a point or a cell, by column."""
+Numbers = Sequence[Row]
+"""The first row names the columns of all."""
+
+
+def draw(
+    path: Path,
+    size: tuple[float, float],
+    fill: Callable[[Figure], None],
+    numbers: Numbers = (),
+) -> Path:
+    """Draw a figure and write it, its numbers beside it; the suffix names the format.
 
     Args:
         path: Path with suffix .svg, .pdf or .png.
         size: Width and height in inches.
         fill: Draws into an empty figure.
+        numbers: What it shows, for `numbers_of`.
 
     Raises:
         AubenchError: Another suffix.
@@ -72,4 +86,20 @@ def draw(path: Path, size: tuple[float, float], fill: Callable[[Figure], None]) 
         fill(figure)
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format=kind, metadata=META[kind])
+    if numbers:
+        _write_numbers(numbers_of(path), numbers)
     return path
+
+
+def numbers_of(path: Path) -> Path:
+    """Return where the numbers of a figure lie: ``radar.data.csv`` beside ``radar.svg``."""
+    return path.with_name(f"{path.stem}.data.csv")
+
+
+def _write_numbers(path: Path, numbers: Numbers) -> None:
+    out = StringIO()
+    writer = csv.DictWriter(out, list(numbers[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in numbers:
+        writer.writerow({k: "" if v is None or v != v else v for k, v in row.items()})
+    write_text(path, out.getvalue())
