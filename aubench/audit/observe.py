@@ -18,10 +18,11 @@ import numpy.typing as npt
 from aubench.audit.corrupt import KINDS, LABEL_KINDS, corruptions
 from aubench.datasets import DEFAULT_DATASET, default_networks, image_source
 from aubench.errors import AubenchError
-from aubench.evaluate.feature_cache import PixelReader, content_key, features, reference_path
+from aubench.evaluate.feature_cache import PixelReader, features, reference_path
 from aubench.facs import AUS, combination_name, parse_aus
 from aubench.networks.inference import DetectorNetwork, readings
 from aubench.protocols.protocol import Protocol, load_protocol
+from aubench.storage.array_files import content_key
 
 if TYPE_CHECKING:
     from aubench.datasets.dataset import Dataset

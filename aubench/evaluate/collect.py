@@ -12,15 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aubench.errors import AubenchError
-from aubench.evaluate.feature_cache import (
-    FeatureCache,
-    PixelReader,
-    content_key,
-    content_of,
-    features,
-    read_arrays,
-    write_arrays,
-)
+from aubench.evaluate.feature_cache import FeatureCache, PixelReader, content_of, features
 from aubench.evaluate.pairs import ImagePairs, Side, measure_pairs, steps_of
 from aubench.evaluate.train_neighbours import (
     FeatureSpace,
@@ -47,6 +39,7 @@ from aubench.networks.extractors.extractor import extractor_of
 from aubench.networks.extractors.registry import load_extractor
 from aubench.networks.inference import DetectorNetwork, IdentityNetwork, readings
 from aubench.networks.network_choice import DEFAULT_NETWORKS, NetworkChoice
+from aubench.storage.array_files import content_key, read_arrays, write_arrays
 from aubench.storage.files import sha256_bytes
 from aubench.storage.run_folder import RunFolder, read_png
 

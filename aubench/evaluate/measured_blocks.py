@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aubench.evaluate.feature_cache import Arrays, content_key, read_arrays, write_arrays
 from aubench.networks.inference import CHUNK, measure
 from aubench.progress import bar
+from aubench.storage.array_files import Arrays, content_key, read_arrays, write_arrays
 from aubench.storage.run_folder import pixel_digest
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from aubench.evaluate.feature_cache import content_key, read_arrays, write_arrays
 from aubench.metrics.evaluation_data import Arrays
 from aubench.metrics.metric import Metric, PairBatch, PairStep, UnavailableError
 from aubench.metrics.registry import pair_step_of
 from aubench.networks.external_weights import MissingWeightsError
 from aubench.progress import bar
+from aubench.storage.array_files import content_key, read_arrays, write_arrays
 
 Load = Callable[[Sequence[str]], npt.NDArray[np.uint8]]
 BATCH = 64

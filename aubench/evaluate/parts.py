@@ -18,15 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from aubench.evaluate.collect import Collector, Evaluation
-from aubench.evaluate.feature_cache import (
-    Arrays,
-    FeatureCache,
-    PixelReader,
-    content_key,
-    content_of,
-    read_arrays,
-    write_arrays,
-)
+from aubench.evaluate.feature_cache import FeatureCache, PixelReader, content_of
+from aubench.storage.array_files import Arrays, content_key, read_arrays, write_arrays
 from aubench.storage.files import write_text
 from aubench.storage.run_folder import RunFolder
 from aubench.storage.text_files import read_json

@@ -18,15 +18,11 @@ import numpy.typing as npt
 from aubench.datasets.registry import training_faces
 from aubench.datasets.training_faces import TrainingFaces
 from aubench.errors import AubenchError
-from aubench.evaluate.feature_cache import (
-    content_key,
-    read_arrays,
-    reference_path,
-    write_arrays,
-)
+from aubench.evaluate.feature_cache import reference_path
 from aubench.metrics.distributions.memorisation import nearest
 from aubench.metrics.evaluation_data import Neighbours, TrainNeighbours
 from aubench.progress import bar
+from aubench.storage.array_files import content_key, read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from aubench.datasets.samples import SampleSet

@@ -149,7 +149,8 @@ def test_a_disk_full_at_any_writing_is_one_line_and_the_run_goes_on(tmp_path, ca
 def test_a_closed_cache_keeps_no_features_and_says_so(tmp_path, monkeypatch, capsys):
     import numpy as np
 
-    from aubench.evaluate.feature_cache import _warn_once, read_arrays, reference_path, write_arrays
+    from aubench.evaluate.feature_cache import reference_path
+    from aubench.storage.array_files import _warn_once, read_arrays, write_arrays
 
     class Network:
         id, sha256 = "n", "0"
