@@ -9,6 +9,7 @@ import resource
 import sys
 import tempfile
 import time
+from hashlib import sha256
 from itertools import pairwise
 from os import environ
 from pathlib import Path
@@ -66,7 +67,9 @@ def main() -> None:
 
         def uncropped(job):
             some = job.frames[:1] if job.first else job.frames
-            return [Cropped(f.name, FOUND, "0" * 16, "0" * 16, 1, 1.0) for f in some]
+            digests = [sha256(repr(f.image).encode()).hexdigest()[:16] for f in some]
+            cut = zip(some, digests, strict=True)
+            return [Cropped(f.name, FOUND, digest, digest, 1, 1.0) for f, digest in cut]
 
         imports.crop = uncropped
         start = [time.perf_counter(), time.process_time()]

@@ -14,13 +14,6 @@ GROUP = f"face landmarker, {FACES} faces of 128 px, one core"
 
 
 @pytest.fixture(scope="module")
-def archive():
-    from aubench.networks import external_weights as weights
-
-    return weights.fetch("mp-face")[0]
-
-
-@pytest.fixture(scope="module")
 def images():
     from aubench.synfacs.render import render
 
@@ -41,22 +34,22 @@ def tell_per_face(benchmark):
 
 
 @pytest.mark.benchmark(group=GROUP)
-def test_here(benchmark, archive, images, one_thread):
+def test_here(benchmark, mp_face, images, one_thread):
     from aubench.networks.face_landmarker import FaceLandmarker
 
-    landmarker = FaceLandmarker.load(archive)
+    landmarker = FaceLandmarker.load(mp_face)
     seen = benchmark.pedantic(landmarker.landmarks, args=(images,), rounds=10, warmup_rounds=1)
     assert seen.found.all()
     tell_per_face(benchmark)
 
 
 @pytest.mark.benchmark(group=GROUP)
-def test_networks_in_litert(benchmark, archive):
+def test_networks_in_litert(benchmark, mp_face):
     from ai_edge_litert.interpreter import Interpreter
 
     from aubench.networks.face_landmarker.archive import members
 
-    runs = [Interpreter(model_content=data, num_threads=1) for data in members(archive).values()]
+    runs = [Interpreter(model_content=data, num_threads=1) for data in members(mp_face).values()]
     for run in runs:
         run.allocate_tensors()
 
