@@ -337,9 +337,9 @@ class EvaluationData:
 
     def lacks_detector(self) -> str | None:
         """Return why no detector has looked though one should have, None where they have."""
-        return (
-            None if self.independent_detector in self.generated else self.unavailable["detectors"]
-        )
+        if self.independent_detector in self.generated:
+            return None
+        return self.unavailable.get("detectors", "no detector was asked for")
 
     def readers(self) -> dict[str, str]:
         """Return the readers of AUs that have looked: ``first``, ``second`` and ``witness``."""

@@ -60,7 +60,7 @@ def test_copying_wins_only_what_it_wins(record):
     assert "m 0.70" in lines[1] and "0.40" in lines[1]
     assert "FID 10.00 against 20.00" in lines[2] and "SSIM" not in lines[2]
     assert "identity" not in lines[2]
-    assert "motion gain 0.80" in lines[3]
+    assert "motion gain 0.00; m has" in lines[3] and "motion gain 0.80" in lines[3]
     better = having(record, au_skill=0.7, fid=5.0, ssim=0.95, identity=0.6)
     lines = copying_in_words(records | {"m": better}, ["m"])
-    assert lines[2] == "Copying the reference beats m nowhere." and "0.80" not in lines[3]
+    assert lines[2] == "Copying the reference beats m nowhere." and "motion" not in lines[3]

@@ -206,3 +206,15 @@ def test_the_command_writes_and_serves(small_runs, aubench, tmp_path):
                 assert answer.read() == (folder / "data.js").read_bytes()
         finally:
             server.kill()
+
+
+def test_a_run_that_no_detector_has_looked_at_is_shown_without_readers(look, tmp_path):
+    from aubench.run.execute import RunConfig, execute
+
+    execute(RunConfig("copy-reference", "conflict", tmp_path / "r", limit=6, metrics=("pixels",)))
+    told = contents([open_run(tmp_path / "r")])
+    assert told.document["readers"] == [] and told.document["readings"] == {}
+    shown = look(write_viewer(tmp_path / "page", told), address="#sort=ssim")
+    assert shown.locator(".card").count() > 1 and shown.locator(".read").count() == 0
+    shown.keyboard.press("Enter")
+    assert not shown.locator("#readings").is_visible()

@@ -70,3 +70,18 @@ def test_too_few_samples_are_refused_before_any_is_made(aubench, tmp_path, worke
     done = aubench(*words, "--workers", workers, check=2)
     assert "only 5 samples to measure; ask for at least 6" in done.stderr
     assert not (tmp_path / "few").exists()
+
+
+def test_the_quick_profile_is_chosen_alone(aubench):
+    words = ("run", "--quick", "--model", "oracle", "--protocol", "conflict", "--limit", 6)
+    for more in (("--profile", "paper"), ("--metrics", "fid")):
+        done = aubench(*words, *more, check=2)
+        assert "--quick chooses the metrics itself" in done.stderr
+
+
+def test_the_demo_writes_into_no_folder_of_something_else(aubench, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    done = aubench("demo", "--out", "mine", check=2)
+    assert "holds files of something else" in done.stderr
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]

@@ -53,4 +53,8 @@ def view(
     if serve:
         site.serve(folder, port)
     count = len(found.rows)
-    return written(page, line=f"{count} samples; open {page.resolve().as_uri()}", samples=count)
+    return written(
+        page,
+        line=f"{count} sample{'s' * (count > 1)}; open {page.resolve().as_uri()}",
+        samples=count,
+    )

@@ -13,6 +13,24 @@ CONTROLS = ("oracle", "copy-reference", "decals")
 PROTOCOL = "unseen"
 
 
+MARK = ".aubench-demo"
+
+
+def _claim(out: Path) -> None:
+    """Mark the folder as the demo's, so that nothing is written among other things.
+
+    Raises:
+        AubenchError: It holds something else.
+    """
+    from aubench.errors import AubenchError
+    from aubench.storage.files import write_text
+
+    mark = out / MARK
+    if out.exists() and not mark.is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise AubenchError(f"{out} holds files of something else", "choose another --out")
+    write_text(mark, "made by `aubench demo`\n")
+
+
 @click.command()
 @click.option(
     "--samples", type=click.IntRange(6, 200), default=24, show_default=True, help="How many."
@@ -39,6 +57,7 @@ def demo(samples: int, out: Path, opened: bool) -> Result:
     from aubench.report.viewer.site import write_viewer
     from aubench.run.execute import RunConfig, execute
 
+    _claim(out)
     metrics = (*metrics_of("quick", None, PROTOCOL, DEFAULT_DATASET), "pixels")
     records = {}
     for name in (*CONTROLS, *MODELS):

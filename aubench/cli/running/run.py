@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from aubench.cli import completion as complete
 from aubench.cli.metric_choice import metrics_of
@@ -113,7 +114,8 @@ class RunOptions:
         """
         from aubench.errors import AubenchError
 
-        if measurement.metrics is not None or measurement.profile != "paper":
+        source = click.get_current_context().get_parameter_source("profile")
+        if measurement.metrics is not None or source is not ParameterSource.DEFAULT:
             raise AubenchError(
                 "--quick chooses the metrics itself", "leave --metrics and --profile out"
             )

@@ -61,7 +61,7 @@ def copying_in_words(records: Mapping[str, Record], models: Sequence[str]) -> li
         "Models: "
         + ", ".join(f"{name} {_figure(found[name], LEADING)}" for name in models)
         + f"; pasting the mean difference of each AU has {_figure(found['decals'], LEADING)}: a "
-        "model below that has learned nothing.",
+        "model below that does no better than pasting.",
     ]
     wins = [
         f"{heading(name)} {_figure(floor, name)} against {_figure(best, name)}"
@@ -73,13 +73,12 @@ def copying_in_words(records: Mapping[str, Record], models: Sequence[str]) -> li
         if wins
         else f"Copying the reference beats {models[0]} nowhere."
     )
-    moved = ""
-    if "motion_gain" in best:
-        moved = f", motion gain {_figure(best, 'motion_gain')} (1 is right)"
-    lines.append(
-        f"It loses where they do: AU skill {_figure(floor, LEADING)}, motion gain 0; "
-        f"{models[0]} has AU skill {_figure(best, LEADING)}{moved}."
+    looked = [LEADING, *(name for name in ("motion_gain",) if name in floor and name in best)]
+    lost, won = (
+        ", ".join(f"{heading(name)} {_figure(values, name)}" for name in looked)
+        for values in (floor, best)
     )
+    lines.append(f"It loses where they do: {lost}; {models[0]} has {won}.")
     count = records["oracle"].counts.asked
     lines.append(
         f"{count} samples of {records['oracle'].protocol.name}, too few to rank anything: "

@@ -106,8 +106,11 @@ def print_brief(record: Record) -> None:
     from aubench.console import Grid, print_grid
 
     found = [row for name in BRIEF if (row := record.score(name)) is not None]
-    rows = [(_title(row), format_score(row)) for row in found]
-    print_grid(Grid(("metric", "value [95 %]"), rows, _heading(record), left=(1,)))
+    rows = [
+        (_title(row), format_score(row), row.note if row.value is None else "") for row in found
+    ]
+    heads = ("metric", "value [95 %]", "")
+    print_grid(Grid(heads, rows, _heading(record), left=(1, 2), prose=(2,)))
 
 
 OF_AU = re.compile(r"AU\d+")

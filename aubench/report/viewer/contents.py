@@ -63,16 +63,17 @@ def contents(runs: Sequence[Run], limit: int | None = None) -> Contents:
     shown = min(limit or count, count)
     rows = np.unique(np.linspace(0, count - 1, shown).round().astype(np.int64))
     data = [run.evaluation_data(run.metrics()) for run in runs]
+    readers = _shared_readers(data)
     document = _about(runs[0]) | {
         "models": [_model(run, one, rows) for run, one in zip(runs, data, strict=True)],
         "samples": _samples(runs[0], rows),
-        "readers": _readers(data[0]),
+        "readers": _readers(data[0], readers),
         "readings": {
             name: {
                 "targets": _bytes(data[0].targets[name]["probabilities"][rows]),
                 "models": [_bytes(one.probabilities(name)[rows]) for one in data],
             }
-            for name in _shared_readers(data)
+            for name in readers
         },
         "scores": _scores(runs, data, rows),
         "points": _points(data, rows),
@@ -132,11 +133,12 @@ def _samples(run: Run, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
 
 
 def _shared_readers(data: Sequence[EvaluationData]) -> list[str]:
-    found = data[0].readers().values()
-    return [name for name in found if all(name in one.readers().values() for one in data)]
+    """Return the readers of AUs that have looked at the faces of all runs."""
+    found = [name for name in data[0].readers().values() if name in data[0].targets]
+    return [name for name in found if all(name in one.generated for one in data)]
 
 
-def _readers(data: EvaluationData) -> list[dict[str, Any]]:
+def _readers(data: EvaluationData, shared: Sequence[str]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
@@ -146,6 +148,7 @@ def _readers(data: EvaluationData) -> list[dict[str, Any]]:
             "thresholds": [round(float(t), 3) for t in data.thresholds[name]],
         }
         for role, name in data.readers().items()
+        if name in shared
     ]
 
 

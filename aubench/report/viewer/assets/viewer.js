@@ -246,7 +246,7 @@
   // What a reader sees, held against the command: what is added and what is lacking.
   const reading = (reader, model, i) => {
     const line = element("p", "", "read");
-    line.append(`${reader.name} `);
+    line.append(`${reader.name} in ${models[model].name}: `);
     aus.forEach((au, k) => {
       if (!reader.knows[k]) return;
       const found = seen(reader.name, model, i, k) >= reader.thresholds[k];
