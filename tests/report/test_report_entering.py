@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from aubench.metrics.action_units.au_skill import DISAGREE
 from aubench.plain_text import markdown_text, printable
 from aubench.storage.files import shipped
 from aubench.storage.text_files import read_json
@@ -111,7 +112,7 @@ def test_words_of_others_are_shown_and_not_obeyed(record, aubench, tmp_path):
 
     def edit(data):
         data["model"] |= {"metrics_in_training": [bad], "citation": bad}
-        data["scores"][0]["note"] = bad
+        data["scores"][0]["note"] = f"{DISAGREE}: {bad}"  # such a note stands under the table
 
     boards = tmp_path / "boards"
     done = aubench("report", "--add", record(edit), "--leaderboards", boards, check=0)

@@ -19,10 +19,10 @@ from PIL import Image
 from aubench.datasets.synfacs import rendered_images as cached_images
 from aubench.errors import AubenchError
 from aubench.evaluate import collect as measured
-from aubench.evaluate import feature_cache as arrays_module
 from aubench.networks.network_choice import CHOSEN, NetworkChoice, chosen
 from aubench.records.record import read_record
 from aubench.run.execute import RunConfig, execute
+from aubench.storage import array_files as arrays_module
 from aubench.storage.array_files import read_arrays, write_arrays
 from aubench.storage.run_folder import WRITTEN, RunFolder, ledger_line, read_png, write_png
 
