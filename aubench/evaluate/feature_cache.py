@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +61,7 @@ class PixelReader:
         new = list(dict.fromkeys(key for key in keys if key not in self._digests))
         for start in range(0, len(new), CHUNK):
             self.load(new[start : start + CHUNK])
-        return hashlib.sha256("\n".join(self._digests[key] for key in keys).encode()).hexdigest()
+        return content_key(*(self._digests[key] for key in keys))
 
 
 def features(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +62,7 @@ def _block(
 ) -> dict[str, Arrays]:
     """Return a block's arrays: those that were kept of these very pixels, the others measured."""
     images = np.concatenate([load(keys[i : i + CHUNK]) for i in range(0, len(keys), CHUNK)])
-    pixels = hashlib.sha256("\n".join(map(pixel_digest, images)).encode()).hexdigest()
+    pixels = content_key(*map(pixel_digest, images))
     found: dict[str, Arrays] = {}
     for network in networks:
         key = content_key(pixels, network.id, network.sha256)

@@ -68,14 +68,12 @@ def sandboxed(wanted: Wanted) -> SandboxedGenerator:
     Raises:
         AubenchError: It is a control, cannot be loaded, or wants what the process does not give.
     """
-    from aubench.generators.registry import generator_class
+    from aubench.generators.registry import check_available, generator_class
 
     cls = generator_class(wanted.model)
     if cls.info.control:
         raise AubenchError(f"control '{wanted.model}' is shown targets", "run it without --sandbox")
-    reason = cls.available()
-    if reason is not None:
-        raise AubenchError(f"model '{wanted.model}' is unavailable: {reason}")
+    check_available(cls, wanted.model)
     return SandboxedGenerator(_Child(wanted))
 
 

@@ -52,7 +52,8 @@ def demo(samples: int, out: Path, opened: bool) -> Result:
     from aubench.cli.metric_choice import metrics_of
     from aubench.comparison.runs import open_run
     from aubench.datasets import DEFAULT_DATASET
-    from aubench.report.tables.in_words import LEADING, copying_in_words
+    from aubench.report.tables.in_words import copying_in_words
+    from aubench.report.tables.terminal import LEADING
     from aubench.report.viewer.contents import contents
     from aubench.report.viewer.site import write_viewer
     from aubench.run.execute import RunConfig, execute

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aubench.plain_text import markdown_text, printable
-from aubench.report.tables.table import Cell, Column, Row, Table, marks, number
+from aubench.report.tables.table import PLACES, Cell, Column, Row, Table, marks, number
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 REPORTED = "‡"
 DASH = "—"
 TIE = "≈"
-PLACES = {1: "¹", 2: "²"}
-"""Where no weight can be shown, as in a file or without colours."""
 TIED = (
     "≈ ties with the best (the interval of the paired difference holds zero); controls are not "
     "ranked"

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from aubench.metrics.registry import facts_of, heading
 from aubench.records.record import Record, ScoreRow
+from aubench.report.tables.terminal import LEADING
 
-LEADING = "au_skill"
 CEILING, FLOOR = "aaad_ceiling", "aaad_floor"
 """AAAD of the targets themselves, and of targets given to the wrong samples."""
 APART = 0.05

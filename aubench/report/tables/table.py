@@ -14,6 +14,10 @@ Source = Literal["reported", "measured", ""]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
+PLACES = {1: "¹", 2: "²"}
+"""Marks of the best and the second, where no weight can be shown, as in a file."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One cell.

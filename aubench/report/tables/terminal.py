@@ -14,6 +14,7 @@ from aubench.plain_text import printable
 from aubench.records.record import Record, ScoreRow
 from aubench.report.tables.boards import copied, seen_in_training
 from aubench.report.tables.cells import disagreeing, shown_as
+from aubench.report.tables.table import PLACES
 
 if TYPE_CHECKING:
     from aubench.console import Grid
@@ -204,7 +205,6 @@ def board_grid(
     return Grid(heads, rows, name)
 
 
-PLACES = ("¹", "²")
 RANKED = "¹ best, ² second of the models; controls are not ranked"
 
 
@@ -226,7 +226,9 @@ def _places(
         ]
         if len(found) > 1:
             best = sorted(found, reverse=True)
-            out |= {(name, id_): mark for (_, name), mark in zip(best, PLACES, strict=False)}
+            out |= {
+                (name, id_): mark for (_, name), mark in zip(best, PLACES.values(), strict=False)
+            }
     return out
 
 
