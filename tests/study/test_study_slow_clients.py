@@ -102,7 +102,7 @@ async def _answer(scope, receive, send):
 async def serving(**patience):
     """A server in this loop with little patience; yields its port."""
     kind = type("Hasty", (protocol(),), patience)
-    config = uvicorn.Config(_answer, http=kind, lifespan="off", log_level="error", port=0)
+    config = uvicorn.Config(_answer, http=kind, lifespan="off", log_config=None, port=0)
     one = uvicorn.Server(config)
     task = asyncio.create_task(one.serve())
     while not one.started:

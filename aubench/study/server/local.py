@@ -17,6 +17,9 @@ from aubench.errors import AubenchError
 def running(app: Starlette) -> Iterator[str]:
     """Serve an application on a free loopback port; yield its URL.
 
+    The logging of this process stays as it is: to configure it anew would close every handler,
+    and that of absl closes the stream it writes to.
+
     Raises:
         AubenchError: It did not start.
     """
@@ -25,7 +28,7 @@ def running(app: Starlette) -> Iterator[str]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(512)
-        config = uvicorn.Config(app, log_level="warning", access_log=False)
+        config = uvicorn.Config(app, log_config=None, log_level="warning", access_log=False)
         server = uvicorn.Server(config)
         thread = threading.Thread(
             target=server.run, kwargs={"sockets": [listening]}, daemon=True, name="study"

@@ -485,6 +485,7 @@ def serve(
         http=protocol(),
         backlog=BACKLOG,
         access_log=False,
+        log_config=None,  # who embeds the server keeps the handlers of his own logging
         server_header=False,
         date_header=False,
         log_level="warning",
