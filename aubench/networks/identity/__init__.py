@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "identity_of", "load_identity"]
 
-NAMES = ("nano-id", "dlib-resnet", "facenet-vggface2", "facenet-casia-webface")
+NAMES = ("nano-id", "nano2-id", "dlib-resnet", "facenet-vggface2", "facenet-casia-webface")
 
 
 def identity_of(dataset: str) -> str:
@@ -27,10 +27,10 @@ def load_identity(
     """Load an identity network.
 
     Args:
-        name: ``nano-id``, trained on synfacs and shipped; for photographs ``dlib-resnet`` or a
-            facenet.
+        name: ``nano-id`` or ``nano2-id``, trained on synfacs and synfacs 2 and shipped; for
+            photographs ``dlib-resnet`` or a facenet.
         device: Torch device.
-        folder: Folder of ``nano-id``'s weights and card, in place of the shipped ones.
+        folder: Folder of a nano's weights and card, in place of the shipped ones.
 
     Raises:
         AubenchError: Unknown name; damaged or foreign weights.
@@ -45,7 +45,7 @@ def load_identity(
         from aubench.networks.identity.dlib_resnet import load_dlib
 
         return load_dlib(name, device)
-    if name != "nano-id":
+    if not name.startswith("nano"):
         from aubench.networks.identity.facenet import load_facenet
 
         return load_facenet(name, device)

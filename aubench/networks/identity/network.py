@@ -23,7 +23,9 @@ from aubench.storage.shipped import restore
 Images = npt.NDArray[np.uint8]
 
 WEIGHTS = Path(__file__).with_name("weights")
-NAMES = ("nano-id",)
+NAMES = ("nano-id", "nano2-id")
+"""Trained here: on synfacs, on synfacs 2."""
+
 MICRO_BATCH = 32
 SIZE = 128
 """Pixels of the network's input; other sizes are resized with antialiasing."""
@@ -137,7 +139,7 @@ def load(name: str = "nano-id", device: str = "cpu", folder: Path = WEIGHTS) -> 
     """Load an identity network with its weights and card; nothing else is needed.
 
     Args:
-        name: ``nano-id``.
+        name: ``nano-id`` or ``nano2-id``.
         device: Torch device.
         folder: Folder where ``<name>.safetensors`` and ``<name>.card.json`` lie.
 

@@ -1,7 +1,8 @@
-"""Training the identity network: additive angular margin (Deng et al. 2019) over synfacs train.
+"""Training the identity networks: additive angular margin (Deng et al. 2019) over rendered faces.
 
-``python -m aubench.networks.identity.train --out FOLDER`` writes weights and card; interrupt it
-anywhere, it goes on with the same numbers. What does not make the person is varied: place, size,
+``python -m aubench.networks.identity.train --out FOLDER`` writes weights and card, of ``nano-id``
+with synfacs and of ``nano2-id`` with ``--data synfacs2-mixed``; interrupt it anywhere, it goes on
+with the same numbers. What does not make the person is varied: place, size,
 mirror side, light, colour, sharpness, and what lies around the face.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,8 +32,9 @@ from aubench.training.loop import Losses, Stateful, TrainingLoop
 from aubench.training.settings import fast_precision
 
 Images = npt.NDArray[np.uint8]
-NAME = "nano-id"
-CONTROL_SCENE = 777_777
+NAMES = {"synfacs": "nano-id", "synfacs2-mixed": "nano2-id"}
+"""Network by the data set that it is trained on."""
+CONTROL_SCENE = "777777"
 """A scene that no split has, for the control in which all strangers share it."""
 
 
@@ -40,6 +43,7 @@ class Settings:
     """Hyper-parameters.
 
     Attributes:
+        data: Data set, a key of ``NAMES``.
         epochs: Number of passes over all images.
         batch: Images a step.
         rate: Highest learning rate of AdamW, one cycle.
@@ -51,6 +55,7 @@ class Settings:
         limit: Only the first images, if not None.
     """
 
+    data: str = "synfacs"
     epochs: int = 3
     batch: int = 64
     rate: float = 3e-3
@@ -59,6 +64,11 @@ class Settings:
     margin: float = 0.15
     seed: int = 1
     limit: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the network."""
+        return NAMES[self.data]
 
 
 def margin_loss(cosines: Tensor, labels: Tensor, scale: float, margin: float) -> Tensor:
@@ -151,7 +161,7 @@ class Trainer(TrainingLoop):
         if len(images) < settings.batch:
             raise AubenchError(f"{len(images)} images are fewer than a batch", "use a larger limit")
         super().__init__(
-            settings, out / "checkpoint.pt", f"training {NAME}", precision=fast_precision()
+            settings, out / "checkpoint.pt", f"training {settings.name}", precision=fast_precision()
         )
         self.images, self.labels = images, labels
         torch.manual_seed(settings.seed)
@@ -293,29 +303,43 @@ def figures(
     }
 
 
-def score(identity: Identity, split: str, limit: int) -> dict[str, float | int]:
+def split_of(data: str, split: str, limit: int | None) -> tuple[Images, list[str], list[str]]:
+    """Return images uint8 [N, 128, 128, 3] of a split, their keys, and whom they show."""
+    from aubench.datasets.registry import find_dataset
+
+    dataset = find_dataset(data)
+    faces = dataset.split_faces(split)
+    keys = list(faces.keys[:limit])
+    images = dataset.pictures_of(keys, SIZE, f"{split} faces").take(range(len(keys)))
+    return images, keys, list(faces.subjects[:limit])
+
+
+def scene_of(key: str) -> str:
+    """Return subject and scene of a face's key."""
+    return key.rsplit("/", 1)[0]
+
+
+def score(identity: Identity, data: str, split: str, limit: int) -> dict[str, float | int]:
     """Return the figures on the first images of a split: other AUs, other scenes."""
-    from aubench.datasets.synfacs.synfacs_dataset import load_split
-
-    images, _, _, frame = load_split(split, SIZE, limit)
-    scenes = [str(key).rsplit("/", 1)[0] for key in frame["reference"]]
-    found = pairs(identity.embeddings(images), list(frame["subject"]), scenes)
-    return {"subjects": frame["subject"].nunique(), "images": len(frame), **figures(*found)}
+    images, keys, subjects = split_of(data, split, limit)
+    found = pairs(identity.embeddings(images), subjects, [scene_of(key) for key in keys])
+    return {"subjects": len(set(subjects)), "images": len(keys), **figures(*found)}
 
 
-def control(identity: Identity, limit: int) -> dict[str, float | int]:
+def control(identity: Identity, data: str, limit: int) -> dict[str, float | int]:
     """Return figures where all strangers share one scene and no genuine pair does.
 
     A network that looks at background, light or pose takes such strangers for one person.
     """
-    from aubench.datasets.synfacs.rendered_images import SynfacsImages
-    from aubench.datasets.synfacs.synfacs_dataset import load_split
+    from aubench.datasets.registry import find_dataset
 
-    images, _, _, frame = load_split("test", SIZE, limit)
-    subjects = np.asarray(frame["subject"], dtype=str)
+    images, keys, people = split_of(data, "test", limit)
+    subjects = np.asarray(people, dtype=str)
     names = [str(name) for name in np.unique(subjects)]
-    keys = [f"{name}/{CONTROL_SCENE}/neutral" for name in names]
-    shared = identity.embeddings(SynfacsImages().packed(keys, SIZE, "one scene for all"))
+    scene = re.sub(r"\d+", CONTROL_SCENE, keys[0].split("/")[1])
+    alike = [f"{name}/{scene}/neutral" for name in names]
+    shown = find_dataset(data).pictures_of(alike, SIZE, "one scene for all")
+    shared = identity.embeddings(shown.take(range(len(names))))
     among = shared.astype(np.float64) @ shared.T.astype(np.float64)
     rows = np.searchsorted(np.asarray(names), subjects)
     genuine = (identity.embeddings(images).astype(np.float64) * shared[rows]).sum(1)
@@ -326,7 +350,8 @@ def export(network: nn.Module, out: Path, card: dict[str, Any]) -> Identity:
     """Write half-precision safetensors and the card; return the network as it will be loaded."""
     from safetensors.torch import save_file
 
-    path = out / f"{NAME}.safetensors"
+    name = str(card["name"])
+    path = out / f"{name}.safetensors"
     state = {
         key: (value.half() if value.is_floating_point() else value).contiguous()
         for key, value in network.state_dict().items()
@@ -336,12 +361,12 @@ def export(network: nn.Module, out: Path, card: dict[str, Any]) -> Identity:
     with atomic_path(path) as temporary:
         save_file(state, temporary)
     write_card(out, card | {"sha256": sha256_file(path)})
-    return load(NAME, folder=out)
+    return load(name, folder=out)
 
 
 def write_card(out: Path, card: dict[str, Any]) -> None:
     """Write the card beside the weights."""
-    write_text(out / f"{NAME}.card.json", json.dumps(card, indent=1) + "\n")
+    write_text(out / f"{card['name']}.card.json", json.dumps(card, indent=1) + "\n")
 
 
 def train(settings: Settings, out: Path, command: str) -> Path:
@@ -355,20 +380,19 @@ def train(settings: Settings, out: Path, command: str) -> Path:
     Returns:
         The weights.
     """
-    from aubench.datasets.synfacs.synfacs_dataset import load_split
-    from aubench.synfacs.render import renderer_id
+    from aubench.datasets.registry import find_dataset
 
-    images, _, _, frame = load_split("train", SIZE, settings.limit)
-    names, labels = np.unique(np.asarray(frame["subject"], dtype=str), return_inverse=True)
+    images, _, subjects = split_of(settings.data, "train", settings.limit)
+    names, labels = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
     trainer = fit(images, labels.astype(np.int64), settings, out)
     card: dict[str, Any] = {
-        "name": NAME,
-        "scale": "nano: trained on synfacs, knows no photographs",
+        "name": settings.name,
+        "scale": f"nano: trained on {settings.data}, knows no photographs",
         "sha256": "",
         "command": command,
         "settings": asdict(settings),
         "data": {
-            "renderer": renderer_id(),
+            "renderer": find_dataset(settings.data).images().fingerprint,
             "train images": len(images),
             "train subjects": len(names),
         },
@@ -381,29 +405,31 @@ def train(settings: Settings, out: Path, command: str) -> Path:
     }
     identity = export(trainer.network, out, card)
     scores = {
-        "validation, different scenes": score(identity, "validation", 2000),
-        "test, different scenes": score(identity, "test", 4000),
-        "test, all strangers in one scene": control(identity, 2000),
+        "validation, different scenes": score(identity, settings.data, "validation", 2000),
+        "test, different scenes": score(identity, settings.data, "test", 4000),
+        "test, all strangers in one scene": control(identity, settings.data, 2000),
     }
     write_card(out, card | {"sha256": identity.sha256, "scores": scores})
-    return out / f"{NAME}.safetensors"
+    return out / f"{settings.name}.safetensors"
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Read the options and train."""
     parser = argparse.ArgumentParser(prog="python -m aubench.networks.identity.train")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", choices=sorted(NAMES), default=Settings().data)
     for name, kind in (("epochs", int), ("batch", int), ("seed", int), ("limit", int)):
         parser.add_argument(f"--{name}", type=kind, default=getattr(Settings(), name))
-    given = parser.parse_args(words)
-    settings = Settings(epochs=given.epochs, batch=given.batch, seed=given.seed, limit=given.limit)
-    words = [f"--epochs {settings.epochs}", f"--seed {settings.seed}"]
-    words += [
+    given = parser.parse_args(arguments)
+    words = {key: value for key, value in vars(given).items() if key != "out"}
+    settings = Settings(**words)
+    told = [f"--epochs {settings.epochs}", f"--seed {settings.seed}"]
+    told += [
         f"--{name} {getattr(settings, name)}"
-        for name in ("batch", "limit")
+        for name in ("data", "batch", "limit")
         if getattr(settings, name) != getattr(Settings(), name)
     ]
-    train(settings, given.out, " ".join(["python -m aubench.networks.identity.train", *words]))
+    train(settings, given.out, " ".join(["python -m aubench.networks.identity.train", *told]))
 
 
 if __name__ == "__main__":
