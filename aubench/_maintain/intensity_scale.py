@@ -1,7 +1,8 @@
 """Fits a detector's scale of intensities: ``python -m aubench._maintain.intensity_scale nano-b``.
 
-Run it when the detector or the renderer changes. Faces of validation subjects at all intensities
-fit the scale; faces of test subjects say how good it is.
+Run it when the detector or the renderer changes. Faces of validation subjects of the data set that
+the detector was trained on, at all intensities, fit the scale; those of test subjects say how good
+it is.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from aubench.datasets.dataset import Dataset
+
     Floats = npt.NDArray[np.floating[Any]]
 
 FACES = {"validation": (4000, 301), "test": (2000, 302)}
@@ -23,23 +26,18 @@ FACES = {"validation": (4000, 301), "test": (2000, 302)}
 SIZE = 128
 
 
-def draw(split: str, count: int, seed: int) -> tuple[list[str], npt.NDArray[np.float32]]:
+def draw(
+    dataset: Dataset, split: str, count: int, seed: int
+) -> tuple[list[str], npt.NDArray[np.float32]]:
     """Return image keys and intensities [N, 12]: AU sets as they occur, 0.1 to 5.0 evenly."""
     import numpy as np
 
-    from aubench.datasets.synfacs.synfacs_dataset import SCENES, draw_labels, scene_seed
-    from aubench.synfacs.keys import SPLITS, format_key, subject_name
-
-    rng = np.random.default_rng(seed)
-    labels = draw_labels(rng, count)
-    values = np.where(labels, rng.integers(1, 51, labels.shape) / 10, 0).astype(np.float32)
-    people = np.array(SPLITS[split])
-    subjects = people[np.arange(count) % len(people)]
-    scenes = rng.integers(0, SCENES[split], count)
-    keys = [
-        format_key(subject_name(int(s)), row, scene_seed(int(s), int(c)))
-        for s, row, c in zip(subjects, values, scenes, strict=True)
-    ]
+    faces = dataset.split_faces(split)
+    rows = np.arange(count) % len(faces.keys)
+    labels = np.asarray(faces.labels)[rows] > 0
+    drawn = np.random.default_rng(seed).integers(1, 51, labels.shape) / 10
+    values = np.where(labels, drawn, 0).astype(np.float32)
+    keys = [str(dataset.key_with(faces.keys[i], row)) for i, row in zip(rows, values, strict=True)]
     return keys, values
 
 
@@ -68,20 +66,23 @@ def quality(found: Floats, intensities: Floats) -> dict[str, Any]:
 
 def calibrate(name: str, folder: Path) -> Path:
     """Fit the scale of a detector and write it beside its card; return the file."""
-    from aubench.datasets.synfacs.rendered_images import SynfacsImages
+    from aubench.datasets.registry import find_dataset
     from aubench.networks.detectors import load_detector
     from aubench.networks.detectors.intensity import IntensityScale, fit, scale_path, write_scale
 
-    detector, images = load_detector(name), SynfacsImages()
-    drawn = {split: draw(split, *how) for split, how in FACES.items()}
+    detector = load_detector(name)
+    dataset = find_dataset(detector.card["data"].get("source", "synfacs"))
+    drawn = {split: draw(dataset, split, *how) for split, how in FACES.items()}
     found = {
-        split: detector.probabilities(images.packed(keys, SIZE, f"{split} faces"))
+        split: detector.probabilities(
+            dataset.pictures_of(keys, SIZE, f"{split} faces").take(range(len(keys)))
+        )
         for split, (keys, _) in drawn.items()
     }
     knots = fit(found["validation"], drawn["validation"][1])
     about: dict[str, Any] = {
         "command": f"python -m aubench._maintain.intensity_scale {name}",
-        "renderer": images.fingerprint,
+        "renderer": dataset.images().fingerprint,
         "faces": {split: {"count": n, "seed": seed} for split, (n, seed) in FACES.items()},
     }
     scale = IntensityScale("", knots, {})

@@ -2,6 +2,7 @@
 
 import json
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -79,6 +80,7 @@ def test_calibration_fits_on_validation_and_judges_on_test(monkeypatch, tmp_path
 
     class Detector:
         name, sha256 = "line", sha256_bytes(b"line")
+        card: ClassVar = {"data": {"source": "synfacs"}}
 
         def probabilities(self, images):
             return 1 / (1 + np.exp(-(2 * np.asarray(images, np.float64) - 5)))

@@ -1,5 +1,6 @@
 """Intensity response: closed forms of the measures, the shipped scale."""
 
+import importlib
 import json
 from dataclasses import replace
 
@@ -236,14 +237,16 @@ def test_the_shipped_scale_reads_faces_of_strangers():
         assert others.mean() < 0.5
 
 
-def test_faces_that_fit_a_scale_are_of_their_split():
+@pytest.mark.parametrize("bed", ["synfacs", "synfacs2"])
+def test_faces_that_fit_a_scale_are_of_their_split(bed):
     from aubench._maintain.intensity_scale import draw, quality
-    from aubench.synfacs.keys import SPLITS, parse_key
+    from aubench.datasets.registry import find_dataset
 
-    keys, values = draw("validation", 200, 1)
+    beds = importlib.import_module(f"aubench.{bed}.keys")
+    keys, values = draw(find_dataset(bed), "validation", 200, 1)
     for key, row in zip(keys, values, strict=True):
-        subject, told, _ = parse_key(key)
-        assert int(subject[1:]) in SPLITS["validation"] and told == pytest.approx(row)
+        subject, told, *_ = beds.parse_key(key)
+        assert int(subject[1:]) in beds.SPLITS["validation"] and told == pytest.approx(row)
     active = values[values > 0]
     assert active.min() < 0.5 and active.max() > 4.8
     told = quality(values, values)
