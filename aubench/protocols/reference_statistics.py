@@ -1,4 +1,8 @@
-"""Reference statistics of a protocol frozen from one's own data: feature moments, AAAD's constants.
+"""Reference statistics of a protocol: feature moments of one's own data, AAAD's constants.
+
+``python -m aubench.protocols.reference_statistics FOLDER DATASET`` adds the constants to the
+protocols of a rendered data set, by its detectors and its text classifier; run it when one of
+these changes. Moments are left out there: anybody can render the targets.
 
 They lie beside the samples and are covered by ``SHA256SUMS``, not by the protocol's digest: they
 depend on networks and on the machine, the samples on neither.
@@ -8,7 +12,9 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +22,14 @@ import numpy.typing as npt
 
 from aubench.datasets import default_networks, image_source
 from aubench.metrics.action_units.aaad import constants
+from aubench.networks.detectors import load_detectors
 from aubench.networks.detectors.detector import PairedDetector
 from aubench.networks.external_weights import MissingWeightsError
 from aubench.networks.extractors.extractor import extractor_of
 from aubench.networks.extractors.registry import load_extractor
 from aubench.networks.inference import DetectorNetwork, measure, readings
 from aubench.protocols.freeze import write_sums
-from aubench.protocols.protocol import CONSTANTS, SUMS, Protocol, check_sums
+from aubench.protocols.protocol import CONSTANTS, SUMS, Protocol, check_sums, load_protocol
 from aubench.storage.files import atomic_path, write_text
 
 if TYPE_CHECKING:
@@ -46,7 +53,7 @@ def freeze_statistics(
     unbiased. A network whose weights are missing is named with the reason.
 
     Args:
-        protocol: Frozen from imported data.
+        protocol: The protocol.
         extractor: Extractor in place of the data set's own.
         detectors: Detectors whose constants of AAAD are wanted.
         device: Torch device.
@@ -108,6 +115,31 @@ def freeze_statistics(
     return statistics
 
 
+def freeze_constants(protocol: Protocol) -> None:
+    """Write AAAD's constants of a protocol by the detectors of its data set.
+
+    Args:
+        protocol: The protocol; its folder gets ``aaad.json`` and new digests.
+
+    Raises:
+        AubenchError: A target is missing.
+    """
+    samples, images = protocol.samples(), image_source(protocol.dataset)
+    keys = [str(key) for key in samples.frame["target"]]
+    detectors = load_detectors(default_networks(protocol.dataset).detectors)
+    images.prefetch(keys, protocol.size, protocol.name)
+    arrays = measure(
+        keys,
+        lambda some: images.load_many(some, protocol.size),
+        [DetectorNetwork(one) for one in detectors if not isinstance(one, PairedDetector)],
+        label="targets",
+    )
+    table = _constants(protocol, samples, detectors, arrays, None)
+    kept = [n for n in check_sums(protocol.folder) if n != CONSTANTS]  # before it is changed
+    write_text(protocol.folder / CONSTANTS, json.dumps(table, indent=1) + "\n")
+    write_sums(protocol.folder, [*kept, CONSTANTS])
+
+
 def _read_texts(protocol: Protocol, samples: SampleSet, text_au: str | None) -> dict[str, Any]:
     """Return which classifier read the texts, and how many of them it could not."""
     if protocol.definition.input != "text":
@@ -143,7 +175,7 @@ def _constants(
 ) -> dict[str, list[float]]:
     """Return AAAD's (low, high) by detector id and target source."""
     wanted = {"labels": samples.labels().astype(np.float32)}
-    if protocol.definition.input == "text":
+    if protocol.definition.input == "text" and not protocol.definition.graded:
         from aubench.networks.textau import load_text_au
 
         classifier = load_text_au(text_au or default_networks(protocol.dataset).text_au)
@@ -159,4 +191,15 @@ def _constants(
     return table
 
 
-__all__ = ["REFERENCE", "SUMS", "freeze_statistics"]
+def main(words: Sequence[str]) -> None:
+    """Freeze the constants of every protocol of a data set."""
+    root, dataset = Path(words[0]), words[1]
+    for place in sorted((root / dataset).iterdir()):
+        freeze_constants(load_protocol(place.name, dataset, root))
+        sys.stderr.write(f"{place}\n")
+
+
+__all__ = ["REFERENCE", "SUMS", "freeze_constants", "freeze_statistics"]
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,7 +1,6 @@
 """Draws the protocols of synfacs: ``python -m aubench.protocols.synfacs_draws FOLDER``.
 
-Run it once a version; with ``--constants`` it adds AAAD's constants for the shipped detectors and
-text classifier, when one of these changes.
+Run it once a version; ``aubench.protocols.reference_statistics`` adds AAAD's constants.
 """
 
 from __future__ import annotations
@@ -15,13 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from aubench.facs import combination_name, labels_of, parse_aus
 from aubench.protocols.protocol import (
-    CONSTANTS,
     DEFINITION,
     PROOF,
     SAMPLES,
     SUMS,
     Definition,
-    check_sums,
     disjointness,
     load_protocol,
 )
@@ -275,40 +272,6 @@ def _graded_frame(name: str) -> pd.DataFrame:
     return frame_of(name, subjects, scenes, levels, definition.seed, rows["stratum"].tolist())
 
 
-def freeze_constants(name: str, root: Path) -> Path:
-    """Write AAAD's constants of a protocol for both detectors, text and label input."""
-    import numpy as np
-
-    from aubench.datasets import default_networks, image_source
-    from aubench.metrics.action_units.aaad import constants
-    from aubench.networks.detectors import load_detector
-    from aubench.networks.textau import load_text_au
-
-    protocol = load_protocol(name, DATASET, root)
-    samples, images = protocol.samples(), image_source(DATASET)
-    classifier = load_text_au(default_networks(DATASET).text_au)
-    keys = [str(key) for key in samples.frame["target"]]
-    images.prefetch(keys, protocol.size, name)
-    wanted = {"labels": samples.labels().astype(np.float32)}
-    if protocol.definition.input == "text" and not protocol.definition.graded:
-        wanted[f"text-{classifier.id}"] = classifier.probabilities(list(samples.frame["text"]))
-    table = {}
-    for detector in (load_detector("nano-a"), load_detector("nano-b")):
-        found = np.concatenate(
-            [
-                detector.probabilities(images.load_many(keys[i : i + 256], protocol.size))
-                for i in range(0, len(keys), 256)
-            ]
-        )
-        for source, target in wanted.items():
-            scale = constants(found, target)
-            table[f"{detector.id}|{source}"] = [round(scale.low, 6), round(scale.high, 6)]
-    kept = [n for n in check_sums(protocol.folder) if n != CONSTANTS]  # before it is changed
-    write_text(protocol.folder / CONSTANTS, json.dumps(table, indent=1) + "\n")
-    write_sums(protocol.folder, [*kept, CONSTANTS])
-    return protocol.folder
-
-
 def write_sums(place: Path, names: list[str]) -> None:
     """Write the digests of some files of a protocol beside them."""
     lines = [f"{sha256_file(place / name)}  {name}\n" for name in names]
@@ -316,10 +279,9 @@ def write_sums(place: Path, names: list[str]) -> None:
 
 
 def main(words: list[str]) -> None:
-    """Freeze every protocol, or their constants."""
-    step = freeze_constants if "--constants" in words else freeze
+    """Freeze every protocol."""
     for name in PLANS:
-        sys.stderr.write(f"{step(name, Path(words[0]))}\n")
+        sys.stderr.write(f"{freeze(name, Path(words[0]))}\n")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from aubench.facs import AUS
 from aubench.metrics.action_units.aaad import cosines, shuffled
 from aubench.metrics.faces.change import regions as shipped_regions
 from aubench.networks.detectors import intensity, load_detector
+from aubench.protocols import reference_statistics as statistics
 from aubench.protocols import synfacs_draws as freeze
 from aubench.protocols.protocol import load_protocol
 from aubench.storage.files import sha256_bytes
@@ -33,7 +34,7 @@ def test_constants_are_the_extremes_of_cosines_over_the_targets(small, tmp_path,
     place = tmp_path / "synfacs" / "test2k"
     before = load_protocol("test2k", folder=tmp_path)
     assert before.constants() == {}
-    freeze.main([str(tmp_path), "--constants"])
+    statistics.main([str(tmp_path), "synfacs"])
     assert capsys.readouterr().err.splitlines().count(str(place)) == 2
     protocol = load_protocol("test2k", folder=tmp_path)  # the digests fit
     assert protocol.sha256 == before.sha256  # no other version of the protocol
@@ -56,7 +57,7 @@ def test_constants_are_the_extremes_of_cosines_over_the_targets(small, tmp_path,
             assert high == pytest.approx(cosines(found, target)[asked].max(), abs=1e-6)
             assert low == pytest.approx(cosines(found[asked], other).min(), abs=1e-6)
     sums = (place / "SHA256SUMS").read_bytes()
-    freeze.main([str(tmp_path), "--constants"])  # again: nothing is there twice
+    statistics.main([str(tmp_path), "synfacs"])  # again: nothing is there twice
     assert (place / "SHA256SUMS").read_bytes() == sums and sums.count(b"aaad.json") == 1
 
 
