@@ -1,11 +1,13 @@
 """The audit of the beds: what it measures, how it goes on, what it says of a missing network."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from aubench.audit.synfacs import audit, beds
+from aubench.audit.synfacs import detector_measures as by_detector
 from aubench.audit.synfacs.audit import Extent, audit_synfacs, table
 from aubench.audit.synfacs.detector_measures import pasted
 from aubench.cli.main import main
@@ -83,3 +85,20 @@ def test_pasting_without_an_au_changes_nothing():
     image = beds.render_all(bed, faces, "test", 1)
     drawn = audit.by_detector.Drawn(image, image, np.zeros((1, len(AUS)), np.float32))
     assert np.array_equal(pasted(bed, drawn, donors=2), image)
+
+
+@pytest.mark.usefixtures("mp_face")
+def test_paste_is_measured_by_the_witness_against_the_targets():
+    """The same targets pasted by nobody are the whole; references are nothing of it."""
+    bed = beds.BEDS["synfacs2"]
+    drawn = by_detector.occurring(bed, 12, "studio", 1)
+    whole = by_detector.witness_f1(drawn, drawn.targets)
+    assert whole > 0.3
+    assert by_detector.witness_f1(drawn, drawn.references) < 0.5 * whole
+
+
+def test_an_attack_reaches_whom_it_is_made_for():
+    bed = replace(beds.BEDS["synfacs2"], detectors=("nano2-b",))
+    found = by_detector.attack_transfer(bed, by_detector.occurring(bed, 8, "studio", 1))
+    row = found["nano2-b"]
+    assert row["attack on nano2-b"] > row["references"] + 0.3

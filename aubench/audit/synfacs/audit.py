@@ -172,6 +172,25 @@ def _paste(bed: Bed, extent: Extent) -> Row:
     )
 
 
+def _paste_witness(bed: Bed, extent: Extent) -> Row:
+    drawn = by_detector.occurring(bed, extent.faces, "studio", extent.seed)
+    images = by_detector.pasted(bed, drawn)
+    true, fake = (by_detector.witness_f1(drawn, x) for x in (drawn.targets, images))
+    details = {"decals": fake, "targets": true, "share": fake / true}
+    what = "decals, share of the renderer's F1, witness"
+    return Row(what, f"mp-geo {fake / true:.2f}", "<= .25", fake / true <= 0.25, details)
+
+
+def _attack(bed: Bed, extent: Extent) -> Row:
+    drawn = by_detector.occurring(bed, extent.faces // 4, "studio", extent.seed)
+    details = by_detector.attack_transfer(bed, drawn)
+    value = ", ".join(
+        f"{name} {', '.join(f'{how} {score:.3f}' for how, score in row.items())}"
+        for name, row in details.items()
+    )
+    return Row("attack of 4/255 on the references, F1 of own detectors", value, "—", None, details)
+
+
 def _texture(bed: Bed, extent: Extent) -> Row:
     from aubench.generators.pasting import with_texture
 
@@ -262,6 +281,8 @@ MEASURES: dict[str, Callable[[Bed, Extent], Row | None]] = {
     "true-studio": lambda bed, extent: _true(bed, extent, "studio"),
     "true-wild": lambda bed, extent: _true(bed, extent, "wild"),
     "decals": _paste,
+    "decals-witness": _paste_witness,
+    "attack": _attack,
     "texture": _texture,
     "layers": _layers,
     "unseen": _memory,

@@ -13,7 +13,7 @@ from aubench.audit.synfacs.beds import Bed, Face, active, render_all
 from aubench.facs import AUS
 from aubench.facs.f1 import f1_by_au
 from aubench.networks.detectors import load_detector
-from aubench.networks.detectors.detector import Detector
+from aubench.networks.detectors.detector import Detector, NetworkDetector
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -69,6 +69,41 @@ def f1(detector: Detector, images: Images, labels: Labels) -> float:
     """Return the macro F1 of a detector on images."""
     found = detector.probabilities(images) >= detector.thresholds
     return float(np.nanmean(f1_by_au(found, labels)))
+
+
+def witness_f1(drawn: Drawn, images: Images) -> float:
+    """Return the macro F1 of the witness ``mp-geo``, which holds images against the references.
+
+    Raises:
+        AubenchError: The weights of ``mp-face`` are missing.
+    """
+    from aubench.networks.detectors.detector import PairedDetector
+    from aubench.networks.detectors.registry import load_any
+
+    witness = load_any("mp-geo", "cpu")
+    assert isinstance(witness, PairedDetector)
+    found = witness.probabilities_of(images, drawn.references) >= witness.thresholds
+    return float(np.nanmean(f1_by_au(found, drawn.labels)))
+
+
+def attack_transfer(bed: Bed, drawn: Drawn) -> dict[str, dict[str, float]]:
+    """Return each detector's F1 on references that were attacked, by ±4/255, through another.
+
+    Returns:
+        By detector: F1 on the plain references, where it is attacked itself, and for each other
+        detector where that one is attacked.
+    """
+    from aubench.audit.witness.controls import attacked_references
+
+    own = [one for one in detectors(bed) if isinstance(one, NetworkDetector)]
+    pictures = {one.name: attacked_references(drawn.references, drawn.labels, [one]) for one in own}
+    return {
+        one.name: {
+            "references": f1(one, drawn.references, drawn.labels),
+            **{f"attack on {n}": f1(one, x, drawn.labels) for n, x in pictures.items()},
+        }
+        for one in own
+    }
 
 
 def pasted(bed: Bed, drawn: Drawn, level: float = 4.0, donors: int = 12) -> Images:

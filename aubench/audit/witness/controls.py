@@ -57,20 +57,36 @@ def decals(samples: Samples, sigma: float = 8.0, strength: float = 1.0) -> Image
 
 
 def attacked(samples: Samples, detectors: Sequence[NetworkDetector], seed: int = 0) -> Images:
+    """Return the samples' references, attacked; see `attacked_references`."""
+    return attacked_references(samples.references, samples.labels, detectors, seed)
+
+
+def attacked_references(
+    references: Images,
+    labels: npt.NDArray[Any],
+    detectors: Sequence[NetworkDetector],
+    seed: int = 0,
+) -> Images:
     """Return references that differ by at most 4 grey levels and read as the commanded AUs.
 
     Projected gradient steps on the mean cross entropy of the detectors (Madry et al. 2018).
+
+    Args:
+        references: uint8 [N, H, W, 3].
+        labels: 0/1 [N, 12], the commanded AUs.
+        detectors: Those that are attacked together.
+        seed: Seed of the first noise.
     """
     import torch
 
     size, device = ATTACK_SIZE, detectors[0].device
     draw = torch.Generator().manual_seed(seed)
     parts = []
-    for start in range(0, len(samples.references), ATTACK_BATCH):
-        part = samples.references[start : start + ATTACK_BATCH]
+    for start in range(0, len(references), ATTACK_BATCH):
+        part = references[start : start + ATTACK_BATCH]
         pixels = torch.from_numpy(np.ascontiguousarray(part)).permute(0, 3, 1, 2)
         x = pixels.float().to(device) / 255
-        wanted = torch.from_numpy(samples.labels[start : start + ATTACK_BATCH]).float().to(device)
+        wanted = torch.from_numpy(labels[start : start + ATTACK_BATCH]).float().to(device)
         noise = (torch.rand(x.shape, generator=draw).to(device) * 2 - 1) * size
         for _ in range(ATTACK_STEPS):
             noise = noise.detach().requires_grad_(True)
