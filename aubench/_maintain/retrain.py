@@ -149,9 +149,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=sorted(known), default=list(known))
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--ship", action="store_true")
-    parser.add_argument(
-        "--list", action="store_true", help="say what it would run"
-    )
+    parser.add_argument("--list", action="store_true", help="say what it would run")
     given = parser.parse_args(words)
     deadline = time.monotonic() + 60 * given.minutes
     for name in [name for name in known if name in given.only]:

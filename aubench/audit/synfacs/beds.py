@@ -67,7 +67,7 @@ BEDS = {
     bed.name: bed
     for bed in (
         Bed("synfacs", range(280), range(320, 400), ("nano-a", "nano-b"), layered=False),
-        Bed("synfacs2", range(1000), range(910_000, 990_000), ("nano2-b",)),
+        Bed("synfacs2", range(1000), range(910_000, 990_000), ("nano2-a", "nano2-b")),
     )
 }
 

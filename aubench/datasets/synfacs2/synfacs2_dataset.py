@@ -134,7 +134,9 @@ class Synfacs2Dataset(Dataset):
     name = "synfacs2"
     condition = "studio"
     restricted = False
-    default_networks: DefaultNetworks = DefaultNetworks("nano2-b", "efficientnet-lite0", "nano-id")
+    default_networks: DefaultNetworks = DefaultNetworks(
+        "nano2-a,nano2-b", "efficientnet-lite0", "nano2-id", witness="mp-geo"
+    )
     exact_intensities = True
     drawn_protocols = True
     description = "synfacs 2, rendered faces, studio"
