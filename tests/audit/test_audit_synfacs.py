@@ -8,11 +8,13 @@ import pytest
 
 from aubench.audit.synfacs import audit, beds
 from aubench.audit.synfacs import detector_measures as by_detector
+from aubench.audit.synfacs import witness_measures as by_witness
 from aubench.audit.synfacs.audit import Extent, audit_synfacs, table
 from aubench.audit.synfacs.detector_measures import pasted
 from aubench.cli.main import main
 from aubench.errors import AubenchError
 from aubench.facs import AUS
+from aubench.networks.face_landmarker.landmarker import FaceLandmarker
 
 FEW = ("anatomy", "cost")
 
@@ -102,3 +104,14 @@ def test_an_attack_reaches_whom_it_is_made_for():
     found = by_detector.attack_transfer(bed, by_detector.occurring(bed, 8, "studio", 1))
     row = found["nano2-b"]
     assert row["attack on nano2-b"] > row["references"] + 0.3
+
+
+@pytest.mark.usefixtures("mp_face")
+def test_the_witness_reads_clay_and_ramps():
+    """Chance is .5 and no order 0: on whole faces of few people it is far from both."""
+    bed, landmarker = beds.BEDS["synfacs2"], FaceLandmarker.load()
+    found = by_witness.reader_auc(bed, landmarker, "clay", 10, 4, 1)
+    assert set(found["AUs"]) == {f"AU{au}" for au in AUS}
+    assert found["mean"] > 0.6 and found["interval"][0] <= found["mean"] <= found["interval"][1]
+    order = by_witness.monotone(bed, landmarker, [910_101], "studio")
+    assert np.mean(list(order.values())) > 0.6

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aubench.audit.synfacs.beds import SHOWN, Bed, Face, active, render_all
+from aubench.datasets.labelled_faces import ArrayPictures
 from aubench.facs import AUS
 from aubench.metrics.statistics.resampling import bootstrap
 from aubench.networks.face_landmarker.change import Change, change
@@ -50,8 +51,8 @@ def draw_pairs(
     images = render_all(bed, faces, f"{layers} faces")
     rests = render_all(bed, neutral, f"{layers} neutral faces")
     moved = change(
-        geometry_of(landmarker, images, f"{layers} geometry"),
-        geometry_of(landmarker, rests, "neutral geometry"),
+        geometry_of(landmarker, ArrayPictures(images), f"{layers} geometry"),
+        geometry_of(landmarker, ArrayPictures(rests), "neutral geometry"),
         np.array(rows),
     )
     names = np.array([str(subjects[row]) for row in rows])
@@ -121,7 +122,7 @@ def monotone(
         for level in range(6)
     ]
     images = render_all(bed, faces, f"{condition} ramps")
-    shapes = geometry_of(landmarker, images, f"{condition} ramps").blendshapes
+    shapes = geometry_of(landmarker, ArrayPictures(images), f"{condition} ramps").blendshapes
     shapes = shapes.reshape(len(subjects), len(SHAPES), 6, -1)
     place = {name: i for i, name in enumerate(BLENDSHAPES)}
     out = {}
