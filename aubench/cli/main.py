@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": (".running.doctor:doctor", "Say whether this machine's numbers compare."),
     "compare": (".results.compare:compare", "Compare two runs on the same samples."),
     "view": (".results.view:view", "Make a page to look at the samples of runs."),
+    "export": (".results.export:export", "Write folders for the Hugging Face Hub."),
     "models": (".running.models:models", "List the registered generators; show, check, new."),
     "check-generator": (".running.models:check", "Run the conformance suite on a generator."),
     "new-generator": (".running.models:new", "Write a package with a generator, to start from."),

@@ -257,32 +257,55 @@ class EngineOptions:
     type=click.FloatRange(min=0),
     help="With ray: of each worker [1 with --device cuda, else 0].",
 )
+@click.option(
+    "--log-to",
+    "loggers",
+    multiple=True,
+    metavar="NAME[:PLACE]",
+    help="Tell the scores to tensorboard, wandb, mlflow or trackio too.",
+)
 @results
 @gather_options(RunOptions, "options")
 @gather_options(EngineOptions, "engine_options")
 def run(
-    options: RunOptions, measurement: MeasurementOptions, engine_options: EngineOptions, ids: bool
+    options: RunOptions,
+    measurement: MeasurementOptions,
+    engine_options: EngineOptions,
+    ids: bool,
+    loggers: tuple[str, ...],
 ) -> Result:
     """Run a model on a protocol, print its scores, leave a run folder and a record.
 
     The run can be interrupted at any time; the same command resumes it.
     """
     from aubench.errors import AubenchError
-    from aubench.run.distributed.processes import processes_of, run_in_processes
-    from aubench.run.execute import execute
+    from aubench.report.loggers import facts_of, open_loggers
 
+    asked = open_loggers(loggers)
     if options.check_determinism and engine_options.engine != "local":
         raise AubenchError("--check-determinism is for --engine local", "check a few samples here")
     backend = engine_options.image_backend()
     config = options.config(measurement)
     if engine_options.shard is not None:
+        if asked:
+            raise AubenchError("--log-to is for whole runs", "leave it out with --shard")
         return _one_shard(config, engine_options.shard)
-    if engine_options.engine == "local":
-        count = processes_of(config, engine_options.workers)
+    record = _made(config, backend, engine_options)
+    for logger in asked:
+        logger.log(facts_of(record, config.out))
+    return shown(config.out, record, ids=ids, brief=options.quick)
+
+
+def _made(config: RunConfig, backend: ImageBackend, engine: EngineOptions) -> Record:
+    """Return the record of a run, made by several processes where that pays."""
+    from aubench.run.distributed.processes import processes_of, run_in_processes
+    from aubench.run.execute import execute
+
+    if engine.engine == "local":
+        count = processes_of(config, engine.workers)
         if count > 1:
-            record = run_in_processes(config, count)
-            return shown(config.out, record, ids=ids, brief=options.quick)
-    return shown(config.out, execute(config, backend), ids=ids, brief=options.quick)
+            return run_in_processes(config, count)
+    return execute(config, backend)
 
 
 def shown(out: Path, record: Record, *, ids: bool, brief: bool = False) -> Result:
