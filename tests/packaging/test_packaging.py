@@ -28,8 +28,9 @@ EXTRAS = {
 }
 PACKAGES = ("aubench", "baselines/aubench_baselines", "reference_model/vqauface")
 OWN = {"aubench", "aubench_baselines", "vqauface"}
-BY_HAND = {"facenet-pytorch"}
-"""A choice, installed with ``--no-deps`` since it asks for an old torch; nothing needs it."""
+BY_HAND = {"facenet-pytorch", "mlflow", "trackio", "wandb"}
+"""Choices that nothing needs: one is installed with ``--no-deps`` since it asks for an old torch,
+loggers are told only where somebody uses them anyway."""
 MODULES = {
     "av": "av",
     "dlib": "dlib-bin",
