@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from aubench.cli import completion as complete
 from aubench.cli.data.card import card
 from aubench.cli.data.export import export
 from aubench.cli.data.import_ import import_, list_
 from aubench.cli.data.set import set_
 from aubench.cli.data.text import text
-from aubench.cli.options import gather_options
+from aubench.cli.options import data_option, gather_options
 from aubench.cli.output import Result, results, written
 from aubench.datasets import DEFAULT_DATASET
 
@@ -35,6 +37,7 @@ RENDERED = (DEFAULT_DATASET, "synfacs2")
 BUILT = (*RENDERED, "synfacs2-wild")
 CONDITIONS = ("studio", "wild")
 """Of synfacs2; the first synfacs has the one."""
+DRAWING = ("aus", "intensity", "subject", "scene", "framing", "clay", "condition")
 SECOND_SUBJECTS = "S02000,S02005,S02010,S02015,S02021"
 
 
@@ -48,6 +51,25 @@ class FaceOptions:
     scene: int
     size: int
     framing: str
+
+
+@dataclass(frozen=True)
+class SheetOptions:
+    """Options that say which faces a sheet has, and how large."""
+
+    subjects: str | None
+    faces: int | None
+    intensity: float
+    size: int
+
+
+SOME = 24
+"""Faces of a sheet of those that are there already."""
+RESTRICTED = click.option(
+    "--restricted-faces",
+    is_flag=True,
+    help="Also faces of a data set whose images must stay on your machines.",
+)
 
 
 @data.command()
@@ -105,6 +127,26 @@ def _drawing_options(command: Callable[..., object]) -> Callable[..., object]:
     return command
 
 
+def _refuse_drawing(dataset: str, *own: str) -> None:
+    """Refuse options that draw a face where faces are photographs, or are chosen by key.
+
+    Args:
+        dataset: The data set.
+        own: Parameters that go with such faces.
+    """
+    from aubench.errors import AubenchError
+
+    context = click.get_current_context()
+    for option in context.command.params:
+        name = str(option.name)
+        given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        if given and name in DRAWING and name not in own:
+            raise AubenchError(
+                f"{option.opts[0]} draws a face, and those of {dataset} are there already",
+                f"leave it out; {', '.join(RENDERED)} are drawn to order",
+            )
+
+
 def _check_drawing(dataset: str, condition: str, clay: bool) -> None:
     """Refuse what the first renderer cannot do."""
     from aubench.errors import AubenchError
@@ -115,7 +157,8 @@ def _check_drawing(dataset: str, condition: str, clay: bool) -> None:
 
 
 @data.command()
-@click.argument("dataset", type=click.Choice(RENDERED))
+@click.argument("dataset", shell_complete=complete.dataset)
+@click.option("--face", "wanted", help="Key, or row from 1, of a face that is there already.")
 @click.option("--aus", default="neutral", show_default=True, help="6+12+15, or 6=3+12=4.5.")
 @click.option("--intensity", type=click.FloatRange(0, 5), default=4.0, show_default=True)
 @click.option("--subject", help="[default: S320; of synfacs2 S02021]")
@@ -124,12 +167,28 @@ def _check_drawing(dataset: str, condition: str, clay: bool) -> None:
 @click.option("--framing", type=click.Choice(["face", "head"]), default="face", show_default=True)
 @click.option("-o", "--out", type=OUT_FILE, required=True)
 @_drawing_options
+@RESTRICTED
 @gather_options(FaceOptions, "face")
 @results
-def show(dataset: str, face: FaceOptions, condition: str, clay: bool, out: Path) -> Result:
-    """Render one face."""
+def show(
+    dataset: str,
+    wanted: str | None,
+    face: FaceOptions,
+    condition: str,
+    clay: bool,
+    out: Path,
+    restricted_faces: bool,
+) -> Result:
+    """Render one face of synfacs or synfacs2; or write one of any data set over its AUs.
+
+    What is known of a face stands below it: AUs with their intensities, ``?`` where nobody judged
+    the intensity, and the AUs that nobody coded.
+    """
     from aubench.facs import parse_intensities
 
+    if wanted is not None or dataset not in RENDERED:
+        _refuse_drawing(dataset)
+        return _show_known(dataset, wanted or "1", face.size, out, restricted_faces)
     _check_drawing(dataset, condition, clay)
     values = parse_intensities(face.aus, face.intensity)
     if dataset == DEFAULT_DATASET:
@@ -151,26 +210,39 @@ def show(dataset: str, face: FaceOptions, condition: str, clay: bool, out: Path)
     return written(out, line=f"{out}: {key}", key=key)
 
 
+def _show_known(dataset: str, wanted: str, size: int, out: Path, restricted_faces: bool) -> Result:
+    from aubench.cli.data.known_faces import labelled_sheet, one_face, open_faces
+
+    source = open_faces(dataset, restricted_faces)
+    found = one_face(source, wanted)
+    _write(out, labelled_sheet(source, [found], size))
+    told = "; ".join([found.key, found.subject, *found.labels])
+    return written(out, line=f"{out}: {told}", **found.data())
+
+
 @data.command()
+@data_option("Data set.")
+@click.option("--subjects", help="[default: five of the test subjects; all of photographs]")
 @click.option(
-    "--data", "dataset", type=click.Choice(RENDERED), default=DEFAULT_DATASET, show_default=True
+    "--faces",
+    type=click.IntRange(1, 600),
+    help="So many faces that are there already, spread evenly. [24 where none are drawn]",
 )
-@click.option("--subjects", help="[default: five of the test subjects]")
 @click.option("--intensity", type=click.FloatRange(0, 5), default=4.0, show_default=True)
 @click.option("--size", type=click.IntRange(32, 512), default=128, show_default=True)
 @click.option("-o", "--out", type=OUT_FILE, required=True)
 @_drawing_options
+@RESTRICTED
+@gather_options(SheetOptions, "how")
 @results
 def sheet(
-    dataset: str,
-    subjects: str | None,
-    intensity: float,
-    size: int,
-    out: Path,
-    condition: str,
-    clay: bool,
+    data: str, how: SheetOptions, out: Path, condition: str, clay: bool, restricted_faces: bool
 ) -> Result:
-    """Render subjects against every AU and the six conflicts."""
+    """Render subjects against every AU and the six conflicts; or faces of any data set with AUs."""
+    if how.faces is not None or data not in RENDERED:
+        _refuse_drawing(data)
+        return _sheet_known(data, how, out, restricted_faces)
+    dataset, subjects, intensity, size = data, how.subjects, how.intensity, how.size
     _check_drawing(dataset, condition, clay)
     if dataset == DEFAULT_DATASET:
         from aubench.synfacs.sheet import every_au
@@ -188,6 +260,19 @@ def sheet(
     _write(out, image)
     shown = [str(word) for word in every_au()]
     return written(out, line=f"{out}: {', '.join(shown)}", subjects=names, columns=shown)
+
+
+def _sheet_known(dataset: str, how: SheetOptions, out: Path, restricted_faces: bool) -> Result:
+    from aubench.cli.data.known_faces import labelled_sheet, open_faces, some_faces
+
+    source = open_faces(dataset, restricted_faces)
+    people = None if how.subjects is None else _names(how.subjects, "")
+    faces = some_faces(source, how.faces or SOME, people)
+    _write(out, labelled_sheet(source, faces, how.size))
+    subjects = sorted({face.subject for face in faces})
+    shown = [face.data() for face in faces]
+    line = f"{out}: {len(faces)} faces of {len(subjects)} subjects"
+    return written(out, line=line, subjects=subjects, columns=[], faces=shown)
 
 
 @data.command()
