@@ -3,7 +3,7 @@
 What to run stands on the card of each network, so that a card that cannot be repeated is found
 here. Every training resumes: interrupt it, or let ``--minutes`` do so, and give the same command
 again (exit code 75 means that there is more to do). ``--ship`` puts finished weights, with the
-files beside them, in the place of the shipped ones.
+files beside them, in the place of the shipped ones. Give it in a source tree, or ``--tree``.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from typing import Any
 
 AGAIN = 75
 """Exit code where the minutes were over; EX_TEMPFAIL of sysexits.h."""
-ROOT = Path(__file__).parents[2]
-"""The source tree: what is shipped lies in it."""
 WEIGHTS = {
     "nano-a": "aubench/networks/detectors/weights",
     "nano-b": "aubench/networks/detectors/weights",
@@ -81,8 +79,8 @@ class Shipped:
         return float(sum(seconds) if isinstance(seconds, list) else seconds) / 60
 
 
-def shipped(root: Path = ROOT) -> dict[str, Shipped]:
-    """Return the networks whose card lies in the tree, by name, in the order of training."""
+def shipped(root: Path) -> dict[str, Shipped]:
+    """Return the networks whose card lies in a source tree, by name, in the order of training."""
     found = {}
     for name, place in WEIGHTS.items():
         card = root / place / f"{CARDS.get(name, name)}.card.json"
@@ -114,7 +112,7 @@ def retrain(network: Shipped, out: Path, deadline: float) -> bool:
             continue
         out.mkdir(parents=True, exist_ok=True)
         command = runnable(words, out)
-        process = subprocess.Popen(command)
+        process = subprocess.Popen(command, preexec_fn=_hear_interrupts)
         try:
             code = process.wait(max(0.0, deadline - time.monotonic()))
         except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
@@ -127,6 +125,11 @@ def retrain(network: Shipped, out: Path, deadline: float) -> bool:
             raise subprocess.CalledProcessError(code, command)
         mark.touch()
     return True
+
+
+def _hear_interrupts() -> None:
+    """Undo what a shell does to jobs in the background: they could not be interrupted."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def ship(network: Shipped, out: Path) -> list[Path]:
@@ -143,14 +146,17 @@ def ship(network: Shipped, out: Path) -> list[Path]:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Read the options and train; return the exit code."""
-    known = shipped()
     parser = argparse.ArgumentParser(prog="python -m aubench._maintain.retrain")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--only", nargs="+", choices=sorted(known), default=list(known))
+    parser.add_argument("--only", nargs="+", choices=sorted(WEIGHTS), default=list(WEIGHTS))
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--ship", action="store_true")
     parser.add_argument("--list", action="store_true", help="say what it would run")
+    parser.add_argument("--tree", type=Path, default=Path(), help="source tree")
     given = parser.parse_args(words)
+    known = shipped(given.tree)
+    if not known:
+        parser.error(f"no card of a network below {given.tree.resolve()}; name a --tree")
     deadline = time.monotonic() + 60 * given.minutes
     for name in [name for name in known if name in given.only]:
         network, out = known[name], given.out / name

@@ -4,11 +4,14 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from aubench._maintain import retrain
 from aubench._maintain.retrain import AGAIN, Shipped, ship, shipped
+
+ROOT = Path(__file__).parents[2]
 
 
 def network(folder, *commands):
@@ -24,7 +27,7 @@ def python(monkeypatch):
 
 
 def test_every_card_tells_a_command_and_its_time():
-    found = shipped()
+    found = shipped(ROOT)
     assert {"nano2-a", "nano2-b", "mp-geo", "vqauface", "ganimation", "sd15-lora"} <= set(found)
     for one in found.values():
         assert one.minutes > 1
@@ -32,7 +35,7 @@ def test_every_card_tells_a_command_and_its_time():
 
 
 def test_commands_write_where_they_are_told():
-    one = shipped()["nano2-b"]
+    one = shipped(ROOT)["nano2-b"]
     (words,) = one.commands
     run = retrain.runnable(words, "/tmp/x")
     assert run[:4] == [sys.executable, "-m", "aubench", "train-au-detector"]
@@ -88,6 +91,10 @@ def test_only_what_ships_is_replaced(tmp_path):
 
 def test_the_time_is_told_by_the_exit_code(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(retrain, "retrain", lambda *_: False)
-    assert retrain.main(["--out", str(tmp_path), "--only", "nano2-b", "--minutes", "1"]) == AGAIN
-    assert retrain.main(["--out", str(tmp_path), "--only", "nano2-b", "--list"]) == 0
+    words = ["--out", str(tmp_path), "--only", "nano2-b", "--tree", str(ROOT)]
+    assert retrain.main([*words, "--minutes", "1"]) == AGAIN
+    assert retrain.main([*words, "--list"]) == 0
     assert "--preset nano2-b --data synfacs2-mixed" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        retrain.main(["--out", str(tmp_path), "--tree", str(tmp_path)])
+    assert "name a --tree" in capsys.readouterr().err
