@@ -170,7 +170,7 @@ def test_the_checks_themselves_can_fail(any_path):
         ["run", "--protocol", "unseen"],
         ["run", "--modle", "x"],
         ["run", "--model", "x", "--protocol", "y", "--limit", "one"],
-        ["data", "show", "bp4d", "-o", "x"],
+        ["data", "build", "bp4d"],
         ["data"],
     ):
         with pytest.raises((click.ClickException, documents.AubenchError)):
