@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from aubench.datasets.export import whole_folder
 from aubench.errors import AubenchError
-from aubench.storage.files import write_text
+from aubench.storage.files import sha256_bytes, write_text
 
 if TYPE_CHECKING:
     from aubench.comparison.runs import Run
     from aubench.protocols.cards.facts import Facts
     from aubench.protocols.protocol import Protocol
-    from aubench.records.record import Record
+    from aubench.records.record import Record, ScoreRow
 
 BENCHMARK, RESULTS = "eval.yaml", ".eval_results"
 SPDX = "https://spdx.org/licenses/"
@@ -28,21 +28,25 @@ LEADING = ("au_skill", "fid", "kid", "lpips", "aaad", "au_f1")
 """Metrics that a results file tells, as far as the record has them."""
 
 
-def write_benchmark(protocol: Protocol, facts: Facts, out: Path, *, images: bool) -> list[Path]:
+def write_benchmark(
+    protocol: Protocol, facts: Facts, out: Path, *, images: bool, runs: Sequence[Run] = ()
+) -> list[Path]:
     """Write a protocol as a repository of a data set.
 
     ``README.md`` is the datasheet under the Hub's metadata, ``croissant.json`` the card for
-    machines, ``eval.yaml`` says that it is a benchmark; samples, and with ``images`` the reference
-    and target faces, lie beside them.
+    machines; samples, and with ``images`` the reference and target faces, lie beside them. With
+    runs ``eval.yaml`` says that it is a benchmark: a task for each metric id of theirs.
 
     Args:
         protocol: The protocol.
         facts: What is known of its data besides.
         out: Folder, absent or empty. Nothing is left in it where writing fails.
         images: Whether faces are written.
+        runs: Runs on the protocol, whose metric ids become tasks.
 
     Raises:
-        AubenchError: Faces of restricted data are asked for, or something is at ``out``.
+        AubenchError: Faces of restricted data are asked for, a run is of another protocol, or
+            something is at ``out``.
     """
     import json
 
@@ -58,6 +62,12 @@ def write_benchmark(protocol: Protocol, facts: Facts, out: Path, *, images: bool
         raise AubenchError(
             f"faces of {protocol.dataset} must not leave your machines", "leave out --images"
         )
+    for run in runs:
+        if run.protocol.sha256 != protocol.sha256:
+            raise AubenchError(
+                f"{run.folder.path} is a run on {run.protocol.dataset}/{run.protocol.name}",
+                f"give runs on {protocol.dataset}/{protocol.name}",
+            )
     found = of_protocol(protocol)
     tables = [file for file in found.files if file.data is not None]
     with whole_folder(out) as place:
@@ -72,7 +82,8 @@ def write_benchmark(protocol: Protocol, facts: Facts, out: Path, *, images: bool
         names = [file.name for file in tables if file.name.endswith((".csv", ".parquet"))]
         head = _yaml(_metadata(protocol, facts, names))
         write_text(place / PEOPLE, f"---\n{head}---\n\n{datasheet(found, facts)}")
-        write_text(place / BENCHMARK, _yaml(_benchmark(protocol)))
+        if runs:
+            write_text(place / BENCHMARK, _yaml(_benchmark(protocol, runs)))
         written = sorted(path.relative_to(place) for path in place.rglob("*") if path.is_file())
     return [out / path for path in written]
 
@@ -81,16 +92,19 @@ def write_results(runs: Sequence[Run], dataset_id: str, out: Path) -> list[Path]
     """Write what finished runs of one model found, and a page to look at their samples.
 
     Args:
-        runs: Of one model, on one protocol each; a page shows those of the first one's protocol.
+        runs: Of one model, on one protocol each; the page shows the first.
         dataset_id: Repository of the benchmark on the Hub, as USER/NAME.
         out: Folder, absent or empty.
 
     Returns:
-        ``.eval_results/DATASET-PROTOCOL.yaml`` of each run, then ``index.html``, a static site.
+        ``model/.eval_results/DATASET-PROTOCOL.yaml`` of each run, for the model's repository; then
+        ``site/index.html`` and ``site/README.md``, a static Space. No site is written where a
+        data set is restricted: its rows are under the agreement too.
 
     Raises:
         AubenchError: Runs of several models, a limited run, or no name of a repository.
     """
+    from aubench.datasets import restricted
     from aubench.report.viewer.contents import contents
     from aubench.report.viewer.site import write_viewer
 
@@ -103,17 +117,20 @@ def write_results(runs: Sequence[Run], dataset_id: str, out: Path) -> list[Path]
         raise AubenchError(
             f"runs of several models: {', '.join(models)}", "a folder for each model's repository"
         )
-    alike = [run for run in runs if run.protocol.name == runs[0].protocol.name]
+    closed = any(restricted(record.protocol.dataset) for record in records)
     files = []
     with whole_folder(out) as place:
         for record in records:
             stem = f"{record.protocol.dataset}-{record.protocol.name}"
-            path = place / RESULTS / f"{stem}.yaml"
+            path = place / "model" / RESULTS / f"{stem}.yaml"
             write_text(path, _yaml(_entries(record, dataset_id)))
-            files.append(out / RESULTS / path.name)
-        site = write_viewer(place / "site", contents(alike[:1]))
-        files.append(out / site.relative_to(place))
-    return files
+            files.append(path)
+        if not closed:
+            files.append(write_viewer(place / "site", contents(runs[:1])))
+            space = {"title": f"{models[0]} on aubench", "sdk": "static"}
+            files.append(place / "site" / "README.md")
+            write_text(files[-1], f"---\n{_yaml(space)}---\n")
+        return [out / path.relative_to(place) for path in files]
 
 
 def _metadata(protocol: Protocol, facts: Facts, tables: Sequence[str]) -> dict[str, Any]:
@@ -122,7 +139,11 @@ def _metadata(protocol: Protocol, facts: Facts, tables: Sequence[str]) -> dict[s
     licence = {"license": "other", "license_link": facts.licence}
     if facts.licence.startswith(SPDX):
         licence = {"license": facts.licence.removeprefix(SPDX).lower()}
+    elif not facts.licence:
+        licence = {"license": "other"}
     samples = [name for name in tables if "sample" in name] or list(tables)
+    part = [{"split": "test", "path": name} for name in samples[:1]]
+    configs = [{"config_name": definition.name, "data_files": part}] if part else []
     return {
         **licence,
         "pretty_name": f"aubench {protocol.dataset} {definition.name} {definition.version}",
@@ -130,26 +151,31 @@ def _metadata(protocol: Protocol, facts: Facts, tables: Sequence[str]) -> dict[s
         "language": ["en"],
         "tags": list(TAGS),
         "size_categories": ["1K<n<10K" if definition.samples >= 1000 else "n<1K"],
-        "configs": [
-            {
-                "config_name": definition.name,
-                "data_files": [{"split": "test", "path": samples[0]}] if samples else [],
-            }
-        ],
+        **({"configs": configs} if configs else {}),
     }
 
 
-def _benchmark(protocol: Protocol) -> dict[str, Any]:
+def _benchmark(protocol: Protocol, runs: Sequence[Run]) -> dict[str, Any]:
     definition = protocol.definition
+    tasks = {
+        _task(definition.name, row)
+        for run in runs
+        for row in run.record.scores
+        if row.metric in LEADING and row.value is not None
+    }
     return {
         "name": f"aubench {protocol.dataset} {definition.name} {definition.version}",
         "description": definition.description,
         "evaluation_framework": "aubench",
         "tasks": [
-            {"id": f"{definition.name}_{metric}", "config": definition.name, "split": "test"}
-            for metric in LEADING
+            {"id": task, "config": definition.name, "split": "test"} for task in sorted(tasks)
         ],
     }
+
+
+def _task(protocol: str, row: ScoreRow) -> str:
+    """Return the name of a number's task: numbers of two metric ids never share one."""
+    return f"{protocol}_{row.metric}-{sha256_bytes(row.id.encode())[:8]}"
 
 
 def _entries(record: Record, dataset_id: str) -> list[dict[str, Any]]:
@@ -162,7 +188,7 @@ def _entries(record: Record, dataset_id: str) -> list[dict[str, Any]]:
         )
     return [
         {
-            "dataset": {"id": dataset_id, "task_id": f"{record.protocol.name}_{metric}"},
+            "dataset": {"id": dataset_id, "task_id": _task(record.protocol.name, rows[metric])},
             "value": rows[metric].value,
             "date": record.created,
             "notes": f"{rows[metric].id}; protocol sha256 {record.protocol.sha256}",

@@ -5,14 +5,15 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import yaml
-from huggingface_hub import DatasetCard, parse_eval_result_entries
+from huggingface_hub import DatasetCard
 
 from aubench.cli.main import main
 from aubench.comparison.runs import open_run
 from aubench.datasets.synfacs.synfacs_dataset import SynfacsDataset
 from aubench.errors import AubenchError
+from aubench.protocols.cards.facts import Facts, read_facts
 from aubench.protocols.protocol import load_protocol
-from aubench.report.hub import write_results
+from aubench.report.hub import write_benchmark, write_results
 
 
 def run(*words):
@@ -42,23 +43,44 @@ def test_a_protocol_is_a_benchmark_data_set(tmp_path):
     (config,) = card.data.configs
     (part,) = config["data_files"]
     assert len(pd.read_csv(out / part["path"])) == 1200 and part["split"] == "test"
-    told = yaml.safe_load((out / "eval.yaml").read_text())
-    assert {task["config"] for task in told["tasks"]} == {"conflict"} == {config["config_name"]}
+    assert config["config_name"] == "conflict" and not (out / "eval.yaml").exists()
     assert (out / "croissant.json").is_file() and not list(out.rglob("*.png"))
     assert run("export", "hub", "--protocol", "conflict", "--out", out) == 2  # it is there already
 
 
-def test_results_are_read_by_the_hubs_library_and_name_their_metrics(finished, tmp_path):
+def test_results_name_tasks_of_the_benchmark_by_their_metric_ids(finished, tmp_path):
     files = write_results([finished], "lab/bench", tmp_path / "repo")
-    assert [path.name for path in files] == ["synfacs-conflict.yaml", "index.html"]
-    entries = parse_eval_result_entries(yaml.safe_load(files[0].read_text()))
+    results, page, space = files
+    assert results == tmp_path / "repo" / "model" / ".eval_results" / "synfacs-conflict.yaml"
+    assert "<html" in page.read_text(encoding="utf-8").lower()
+    assert "sdk: static" in space.read_text() and page.parent == space.parent
+    entries = yaml.safe_load(results.read_text())
     rows = {row.metric: row for row in finished.record.scores}
-    assert {entry.task_id for entry in entries} >= {"conflict_au_f1"}
     for entry in entries:
-        row = rows[entry.task_id.removeprefix("conflict_")]
-        assert entry.value == row.value and entry.dataset_id == "lab/bench"
-        assert row.id in entry.notes and finished.record.protocol.sha256 in entry.notes
-    assert "<html" in files[1].read_text(encoding="utf-8").lower()
+        row = rows[entry["dataset"]["task_id"].removeprefix("conflict_").partition("-")[0]]
+        assert entry["value"] == row.value and entry["dataset"]["id"] == "lab/bench"
+        assert row.id in entry["notes"] and finished.record.protocol.sha256 in entry["notes"]
+    facts = read_facts("synfacs")
+    out = tmp_path / "bench"
+    write_benchmark(finished.protocol, facts, out, images=False, runs=[finished])
+    tasks = yaml.safe_load((out / "eval.yaml").read_text())["tasks"]
+    assert {t["id"] for t in tasks} == {e["dataset"]["task_id"] for e in entries}
+
+
+def test_numbers_of_two_ids_are_two_tasks(finished, tmp_path):
+    other = [
+        row.model_copy(update={"id": f"{row.id} other"}) if row.metric == "au_f1" else row
+        for row in finished.record.scores
+    ]
+    record = finished.record.model_copy(update={"scores": other})
+    told = []
+    for name, one in (("a", finished), ("b", replace(finished, record=record))):
+        path = write_results([one], "lab/bench", tmp_path / name)[0]
+        told.append({e["dataset"]["task_id"] for e in yaml.safe_load(path.read_text())})
+    assert len(told[0] ^ told[1]) == 2
+    protocol, facts = load_protocol("test2k"), read_facts("synfacs")
+    with pytest.raises(AubenchError, match="is a run on synfacs/conflict"):
+        write_benchmark(protocol, facts, tmp_path / "c", images=False, runs=[finished])
 
 
 def test_what_is_no_result_is_refused(finished, tmp_path, capsys):
@@ -73,14 +95,22 @@ def test_what_is_no_result_is_refused(finished, tmp_path, capsys):
     with pytest.raises(AubenchError, match="runs of several models: copy-reference, other"):
         write_results([finished, other], "a/b", tmp_path / "repo")
     assert run("export", "hub", "--out", tmp_path / "repo") == 2
-    assert "either RUNS or --protocol" in capsys.readouterr().err
+    assert "give RUNS or --protocol" in capsys.readouterr().err
     assert not (tmp_path / "repo").exists()
 
 
-def test_faces_under_an_agreement_stay_here(finished, tmp_path, monkeypatch, capsys):
+def test_faces_and_rows_under_an_agreement_stay_here(finished, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(SynfacsDataset, "restricted", True)
     words = ("--protocol", "conflict", "--images", "--out", tmp_path / "repo")
     assert run("export", "hub", *words) == 2
     assert "must not leave your machines" in capsys.readouterr().err
-    files = write_results([finished], "lab/bench", tmp_path / "results")
-    assert all(path.suffix not in (".png", ".webp") for path in files[1].parent.rglob("*"))
+    write_results([finished], "lab/bench", tmp_path / "results")
+    written = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
+    assert [path.name for path in written] == ["synfacs-conflict.yaml"]
+    text = written[0].read_text()
+    assert not any(str(name) in text for name in finished.samples.frame["subject"])
+    out = tmp_path / "closed"
+    write_benchmark(load_protocol("conflict"), Facts(), out, images=False)
+    card = DatasetCard.load(out / "README.md")
+    assert card.data.license == "other" and "license_link" not in card.data.to_dict()
+    assert not list(out.glob("*.csv")) and "configs" not in card.data.to_dict()

@@ -45,28 +45,29 @@ def hub(
 ) -> Result:
     """Write a folder for the Hugging Face Hub; `hf upload` takes it there.
 
-    Either --protocol, a repository of a data set: its card, Croissant, samples, eval.yaml. Or RUNS,
-    finished run folders of one model: .eval_results/ for the model's repository, and a static page
-    of its samples (site/) for Pages or a Space. Faces of data under an agreement stay out.
+    With --protocol the repository of a data set (--out): its card, Croissant, samples, and of RUNS
+    on it eval.yaml. Without, RUNS of one model: .eval_results/ for its repository (model/), and a
+    page of its samples for a static Space (site/). What is under an agreement stays out.
     """
+    from aubench.comparison.runs import open_run
     from aubench.errors import AubenchError
     from aubench.report import hub as places
 
-    if bool(runs) == bool(protocol):
-        raise AubenchError("give either RUNS or --protocol", "see `aubench export hub --help`")
+    if not runs and protocol is None:
+        raise AubenchError("give RUNS or --protocol", "see `aubench export hub --help`")
     if protocol is not None:
         from aubench.protocols.cards.facts import read_facts
         from aubench.protocols.protocol import load_protocol
 
         found = load_protocol(protocol, data)
-        files = places.write_benchmark(found, read_facts(data, facts), out, images=images)
-        kind = "dataset"
+        opened = [open_run(path) for path in runs]
+        stated = read_facts(data, facts)
+        files = places.write_benchmark(found, stated, out, images=images, runs=opened)
+        upload = f"{out} --repo-type dataset"
     else:
-        from aubench.comparison.runs import open_run
-
         if dataset_id is None:
             raise AubenchError("--dataset-id is missing", "the benchmark on the Hub, USER/NAME")
         files = places.write_results([open_run(path) for path in runs], dataset_id, out)
-        kind = "model"
-    line = f"{len(files)} files; hf upload USER/NAME {out} --repo-type {kind}"
+        upload = str(out / "model")
+    line = f"{len(files)} files; hf upload USER/NAME {upload}"
     return written(*files, line=line)
